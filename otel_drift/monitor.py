@@ -1,0 +1,340 @@
+"""The state of one model output: what it predicts, and how far that has moved.
+
+A `DriftMonitor` needs neither OpenTelemetry nor Keras. Give it labels as they are predicted, in
+batches of any size, and ask it for a snapshot.
+
+>>> import numpy as np
+>>> from otel_drift import Baseline, DriftMonitor
+>>> monitor = DriftMonitor(Baseline.uniform(10))
+>>> random = np.random.default_rng(1)
+>>> for _ in range(100):
+...     monitor.update(random.integers(0, 10, size=100))
+>>> monitor.snapshot().active
+False
+>>> for _ in range(10):
+...     monitor.update(random.integers(1, 10, size=100))  # no zero any more
+>>> snapshot = monitor.snapshot()
+>>> snapshot.active, snapshot.alarms > 0
+(True, True)
+
+Labels only wait in a buffer while predictions are made; counts, tests and evidence are worked out
+when a snapshot is taken, or when the buffer is full.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from otel_drift.baseline import DEFAULT_TOLERANCE, RESERVED, Baseline, Floats
+from otel_drift.chi_square import ChiSquareWindow, WindowResult
+from otel_drift.decision import Decision
+from otel_drift.outputs import INVALID, OTHER, Labels, labels_of
+from otel_drift.sequential import DEFAULT_AVERAGE_RUN_LENGTH, Alarm, SequentialDetector
+
+T = TypeVar("T")
+
+BUFFERED_CALLS = 256
+BUFFERED_LABELS = 65_536
+"""Calls and labels from which on the buffer is worked off at once."""
+MAXIMUM_EXPORTED = 100
+"""Classes that get series of their own; the rarest beyond them are exported as ``other``."""
+UNREAD_RESULTS = 100_000
+"""Windows and alarms kept for a reader that does not come."""
+
+
+class DriftAlarm(NamedTuple):
+    """An alarm of the sequential detector, with the time at which the drift began."""
+
+    alarm: Alarm
+    time: float
+    """When it was noticed: seconds since the epoch."""
+    onset: float
+    """When the drift began, by estimate: seconds since the epoch."""
+    moved: tuple[tuple[str, float], ...]
+    """Names of the classes that most probably moved, each with the ratio of its new share."""
+    window: WindowResult | None
+    """The newest chi-square window at the time."""
+
+
+class Exported(NamedTuple):
+    """The classes that get series of their own, the baseline of each and its tolerated band."""
+
+    classes: tuple[str, ...]
+    index: NDArray[np.intp]
+    """Position among `classes` of each of the K classes that are watched."""
+    baseline: Baseline | None
+    lower: Floats
+    upper: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class DriftSnapshot:
+    """What a monitor knows; None where there is no baseline or no complete window yet."""
+
+    predictions: int
+    classes: tuple[str, ...]
+    """Names of the K classes, ``other`` and ``invalid`` last."""
+    counts: NDArray[np.int64]
+    """Predictions of each class so far, shape (K,)."""
+    window: WindowResult | None
+    """Newest complete window."""
+    evidence: float | None
+    """log10 of the sequential evidence, at least 0."""
+    threshold: float | None
+    """log10 of the evidence at which there is an alarm."""
+    alarms: int
+    active: bool
+    """Whether there is drift: from an alarm until it has ended."""
+    last_alarm: DriftAlarm | None
+
+
+class DriftMonitor:
+    """Count what one model output predicts and test it against a baseline.
+
+    Parameters
+    ----------
+    baseline
+        What is expected. None counts predictions only.
+    average_run_length
+        Predictions per false alarm that the sequential detector promises.
+    tolerance
+        Relative change of a class's share that does not matter.
+    classes
+        Names of the classes, where there is no baseline.
+    first
+        Where there is no baseline: take the first so many predictions as one.
+
+    Raises
+    ------
+    ValueError
+        If the average run length or the tolerance is out of range, or there is neither a baseline
+        nor the names of classes.
+
+    Notes
+    -----
+    Any number of threads may call `update` and `snapshot`. Nothing waits for a lock in `update`.
+    """
+
+    def __init__(
+        self,
+        baseline: Baseline | None,
+        *,
+        average_run_length: float = DEFAULT_AVERAGE_RUN_LENGTH,
+        tolerance: float = DEFAULT_TOLERANCE,
+        classes: Sequence[str] = (),
+        first: int | None = None,
+    ) -> None:
+        if baseline is None and len(classes) < 1:
+            raise ValueError("a monitor needs a baseline, or the names of the classes")
+        self._average_run_length = average_run_length
+        self._tolerance = tolerance
+        self._first = first
+        self._set_baseline(baseline, tuple(classes))
+        self.reset()
+
+    def _set_baseline(self, baseline: Baseline | None, classes: tuple[str, ...]) -> None:
+        given = baseline.classes if baseline is not None else classes
+        self.class_counts = {len(given), len(given) - int(given[-1] in RESERVED)}
+        if baseline is None:
+            self.baseline = None
+            self.classes = classes + tuple(name for name in RESERVED if name not in classes)
+        else:
+            self.baseline = baseline.with_reserved_classes()
+            self.classes = self.baseline.classes
+        self.exported = _exported(self.classes, self.baseline, self._tolerance)
+        self._other = self.classes.index("other")
+        self._invalid = self.classes.index("invalid")
+
+    class_counts: set[int]
+    """How many classes the output may have: those of the baseline, with or without ``invalid``."""
+
+    def reset(self) -> None:
+        """Forget all predictions, and make the lock anew: for the child of a fork."""
+        self._lock = threading.Lock()
+        self._buffer: deque[Labels] = deque()
+        self._buffered = 0
+        self._counts = np.zeros(len(self.classes), dtype=np.int64)
+        self._start_tests()
+
+    def _start_tests(self) -> None:
+        self._window: ChiSquareWindow | None = None
+        self._detector: SequentialDetector | None = None
+        if self.baseline is not None:
+            self._window = ChiSquareWindow(self.baseline)
+            self._detector = SequentialDetector(
+                self.baseline, self._average_run_length, self._tolerance
+            )
+        self._tested_from = int(self._counts.sum())
+        self._clock = _Clock(self._tested_from)
+        self._windows: deque[WindowResult] = deque(maxlen=UNREAD_RESULTS)
+        self._alarms: deque[DriftAlarm] = deque(maxlen=UNREAD_RESULTS)
+        self._last_alarm: DriftAlarm | None = None
+
+    def update(self, labels: ArrayLike) -> None:
+        """Take predicted labels in stream order.
+
+        Parameters
+        ----------
+        labels
+            Whole numbers, any shape; 0 to K - 1 are the baseline's classes, NaN and what is out of
+            range counts as ``invalid``.
+
+        Raises
+        ------
+        ValueError
+            If the labels are not whole numbers.
+        """
+        self.append(labels_of(np.atleast_1d(np.asarray(labels)), Decision("label")))
+
+    def append(self, labels: Labels) -> None:
+        """Take labels that nobody else will change: one append, no lock, no copy."""
+        self._buffer.append(labels)
+        self._buffered += len(labels)  # may miss a few under threads: it bounds, it does not count
+        if len(self._buffer) >= BUFFERED_CALLS or self._buffered >= BUFFERED_LABELS:
+            self._drain(wait=False)
+
+    def carry_over(self, earlier: DriftMonitor) -> None:
+        """Go on from the class counts of the monitor that this one replaces."""
+        before = dict(zip(earlier.classes, earlier.snapshot().counts.tolist(), strict=True))
+        with self._lock:
+            self._counts += np.array([before.get(name, 0) for name in self.classes])
+            self._start_tests()
+
+    def snapshot(self) -> DriftSnapshot:
+        """Work off the buffer and say what is known."""
+        self._drain(wait=True)
+        with self._lock:
+            detector = self._detector
+            return DriftSnapshot(
+                predictions=int(self._counts.sum()),
+                classes=self.classes,
+                counts=self._counts.copy(),
+                window=self._window.newest if self._window else None,
+                evidence=detector.evidence if detector else None,
+                threshold=detector.threshold if detector else None,
+                alarms=detector.alarms if detector else 0,
+                active=detector.active if detector else False,
+                last_alarm=self._last_alarm,
+            )
+
+    def take_windows(self) -> list[WindowResult]:
+        """Return the windows that have closed since the last time; each is returned once."""
+        return list(_taken(self._windows))
+
+    def take_alarms(self) -> list[DriftAlarm]:
+        """Return the alarms since the last time; each is returned once."""
+        return list(_taken(self._alarms))
+
+    def _drain(self, *, wait: bool) -> None:
+        if not self._lock.acquire(blocking=wait):
+            return  # whoever holds it takes these labels too, or the next call does
+        try:
+            while entries := list(itertools.islice(_taken(self._buffer), BUFFERED_CALLS)):
+                self._buffered = 0
+                self._take(entries)
+        finally:
+            self._lock.release()
+
+    def _take(self, entries: list[Labels]) -> None:
+        lengths = [len(entry) for entry in entries]
+        labels = self._known(np.concatenate(entries))
+        self._counts += np.bincount(labels, minlength=len(self._counts))
+        if self._window is None or self._detector is None:
+            self._learn()
+            return
+        self._windows.extend(self._window.update(labels, lengths))
+        alarms = self._detector.update(labels)
+        self._clock.tick(int(self._counts.sum()))
+        for alarm in alarms:
+            self._last_alarm = self._dated(alarm)
+            self._alarms.append(self._last_alarm)
+
+    def _known(self, labels: Labels) -> NDArray[np.int64]:
+        """Indices of classes, with what is out of range put to ``invalid`` or ``other``."""
+        k = len(self.classes)
+        known = labels.astype(np.int64)
+        if int(known.min(initial=0)) < 0 or int(known.max(initial=0)) >= k:
+            known[known == OTHER] = self._other
+            known[(known <= INVALID) | (known >= k)] = self._invalid
+        return known
+
+    def _learn(self) -> None:
+        if self._first is None or int(self._counts.sum()) < self._first:
+            return
+        learnt = Baseline.from_counts(self._counts, self.classes)
+        self._set_baseline(learnt, ())
+        self._start_tests()
+
+    def _dated(self, alarm: Alarm) -> DriftAlarm:
+        at = self._tested_from + alarm.prediction
+        moved = tuple((self.classes[k], alarm.ratio) for k in alarm.classes)
+        return DriftAlarm(
+            alarm,
+            time=self._clock.time_of(at),
+            onset=self._clock.time_of(at - alarm.onset),
+            moved=moved,
+            window=self._window.newest if self._window else None,
+        )
+
+
+class _Clock:
+    """When the stream had reached which number of predictions, for the recent past."""
+
+    def __init__(self, predictions: int) -> None:
+        self._ticks: deque[tuple[int, float]] = deque([(predictions, time.time())], maxlen=4096)
+
+    def tick(self, predictions: int) -> None:
+        now = time.time()
+        if len(self._ticks) > 1 and now - self._ticks[-2][1] < 1.0:
+            self._ticks[-1] = (predictions, now)  # one a second is as fine as anybody looks
+        else:
+            self._ticks.append((predictions, now))
+
+    def time_of(self, predictions: float) -> float:
+        counts, times = zip(*self._ticks, strict=True)
+        return float(np.interp(predictions, counts, times))
+
+
+def _taken(source: deque[T]) -> Iterator[T]:
+    """Take items off the left until there are none; other threads may do the same."""
+    while True:
+        try:
+            yield source.popleft()
+        except IndexError:
+            return
+
+
+def _exported(classes: tuple[str, ...], baseline: Baseline | None, tolerance: float) -> Exported:
+    names, index = classes, np.arange(len(classes))
+    if len(classes) > MAXIMUM_EXPORTED + len(RESERVED):
+        names, index = _capped(classes, baseline)
+    if baseline is None:
+        empty = np.zeros(0)
+        return Exported(names, index, None, empty, empty)
+    pooled = baseline.pooled(index, names)
+    lower, upper = pooled.tolerated_band(tolerance)
+    return Exported(names, index, pooled, lower, upper)
+
+
+def _capped(
+    classes: tuple[str, ...], baseline: Baseline | None
+) -> tuple[tuple[str, ...], NDArray[np.intp]]:
+    """Keep the commonest classes, in their order; the rest becomes ``other``."""
+    own = [k for k, name in enumerate(classes) if name not in RESERVED]
+    if baseline is not None:
+        own.sort(key=lambda k: -float(baseline.proportions[k]))
+    kept = sorted(own[:MAXIMUM_EXPORTED])
+    names = tuple(classes[k] for k in kept) + RESERVED
+    index = np.full(len(classes), len(kept), dtype=np.intp)
+    index[kept] = np.arange(len(kept))
+    index[classes.index("invalid")] = len(kept) + 1
+    return names, index

@@ -1,0 +1,265 @@
+"""The patched methods of `keras.Model`.
+
+`predict`, `predict_on_batch` and `__call__` are timed and read; `fit`, `evaluate` and their like
+are only marked, so that what they call inside does not look like a prediction. The methods are
+plain functions set on the class that go on to ``super(keras.Model, self)``: the look-up that would
+happen without them, in every order of inheritance. Removing them is deleting them.
+
+Only the outermost call of a thread counts. A thread-local says whether there is one: a context
+variable would be copied into every task and callback made inside a prediction, and the predictions
+made there would be lost.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+import weakref
+from collections.abc import Callable
+from time import perf_counter, time_ns
+from typing import Any
+
+from opentelemetry import context as otel_context
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+
+from otel_drift.outputs import leaves
+from otel_drift.recorder import Call, Recorder
+from otel_drift.span import PredictionSpan
+from otel_drift.training import TrainingSign
+
+logger = logging.getLogger(__name__)
+
+OBSERVED = {"predict": "predict", "predict_on_batch": "predict_on_batch", "__call__": "call"}
+"""Methods of the class, and what ``keras.method`` says of them."""
+MARKED = ("fit", "evaluate", "train_on_batch", "test_on_batch", "stateless_call")
+STATE = "_otel_drift"
+"""Key in a model's ``__dict__``, past Keras's attribute tracking: not saved, copied or pickled."""
+
+RecorderOf = Callable[[Any], "Recorder | None"]
+
+
+class Inside(threading.local):
+    """Whether this thread is inside a call of a model."""
+
+    model = False
+
+
+class Patch:
+    """The patched methods of one Keras.
+
+    Parameters
+    ----------
+    keras
+        The imported package.
+    recorder_of
+        Gives the recorder of a model, or None if it is not to be recorded; must not raise.
+    """
+
+    def __init__(self, keras: Any, recorder_of: RecorderOf) -> None:
+        self._class = keras.Model
+        self._symbolic = keras.KerasTensor
+        self._recorder_of = recorder_of
+        self._inside = Inside()
+        self._enabled = False
+        self._functions: dict[str, Callable[..., Any]] = {}
+        backend = keras.backend.backend()
+        self._compiling: Callable[[], bool] = _never
+        self._recording_gradients: Callable[[], bool] = _never
+        self._torch = backend == "torch"
+        if self._torch:
+            from torch.compiler import is_compiling  # pyright: ignore # only where torch is
+
+            self._compiling = is_compiling
+        elif backend == "tensorflow":
+            self._recording_gradients = _tensorflow_recording()
+
+    def install(self) -> None:
+        """Set the methods on the class."""
+        self._enabled = True
+        for name, method in OBSERVED.items():
+            self._set(name, self._observing(name, method))
+        for name in MARKED:
+            self._set(name, self._marking(name))
+
+    def remove(self) -> None:
+        """Restore the class: what is still ours is deleted, what somebody wrapped passes through."""
+        self._enabled = False
+        for name, function in self._functions.items():
+            if vars(self._class).get(name) is function:
+                delattr(self._class, name)
+        self._functions = {}
+
+    def reset(self) -> None:
+        """Start anew in the child of a fork, which may have happened inside a call."""
+        self._inside = Inside()
+
+    def _set(self, name: str, function: Callable[..., Any]) -> None:
+        self._functions[name] = function
+        setattr(self._class, name, function)
+
+    def _observing(self, name: str, method: str) -> Callable[..., Any]:
+        cls, compiling = self._class, self._compiling
+
+        @functools.wraps(getattr(cls, name))
+        def observed(model: Any, *args: Any, **kwargs: Any) -> Any:
+            call = getattr(super(cls, model), name)
+            if compiling() or not self._enabled or self._inside.model:
+                return call(*args, **kwargs)
+            return self._outermost(method, model, call, args, kwargs)
+
+        return observed
+
+    def _marking(self, name: str) -> Callable[..., Any]:
+        cls, compiling = self._class, self._compiling
+
+        @functools.wraps(getattr(cls, name))
+        def marked(model: Any, *args: Any, **kwargs: Any) -> Any:
+            call = getattr(super(cls, model), name)
+            if compiling() or not self._enabled or self._inside.model:
+                return call(*args, **kwargs)
+            self._inside.model = True
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self._inside.model = False
+
+        return marked
+
+    def _outermost(
+        self, method: str, model: Any, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        self._inside.model = True
+        try:
+            recorder = self._recorder_for(model, args, kwargs)
+            if recorder is None:
+                return call(*args, **kwargs)
+            return self._recorded(recorder, method, model, call, args, kwargs)
+        finally:
+            self._inside.model = False
+
+    def _recorder_for(self, model: Any, args: Any, kwargs: Any) -> Recorder | None:
+        """Give the recorder of a call that may be a prediction: never raises."""
+        try:
+            if _says_training(kwargs.get("training")) or not is_instrumentation_enabled():
+                return None
+            if args and type(args[0]) is self._symbolic:  # built into another model
+                return None
+            if self._recording_gradients():
+                return None
+            recorder = self._recorder_of(model)
+            if recorder is not None and recorder.held:
+                recorder.settle(collecting=False)
+            return recorder
+        except Exception:
+            logger.warning("a prediction is not recorded", exc_info=True)
+            return None
+
+    def _recorded(
+        self,
+        recorder: Recorder,
+        method: str,
+        model: Any,
+        call: Callable[..., Any],
+        args: Any,
+        kwargs: Any,
+    ) -> Any:
+        span = PredictionSpan(recorder, method)
+        try:
+            start = perf_counter()
+            try:
+                y = call(*args, **kwargs)
+            except BaseException as error:
+                _failed(recorder, span, method, perf_counter() - start, error)
+                raise
+            seconds = perf_counter() - start
+            self._returned(recorder, span, method, seconds, model, args, kwargs, y)
+            return y
+        finally:
+            span.leave()
+
+    def _returned(
+        self,
+        recorder: Recorder,
+        span: PredictionSpan,
+        method: str,
+        seconds: float,
+        model: Any,
+        args: Any,
+        kwargs: Any,
+        y: Any,
+    ) -> None:
+        """Record a call that has returned: never raises."""
+        try:
+            x = args[0] if args else next(iter(kwargs.values()), None)
+            call = recorder.read(method, model, x, y)
+            if call is None:
+                return  # it was traced or built: no prediction, and its span is never ended
+
+            if self._torch and method == "call" and kwargs.get("training") is None:
+                output = _with_gradients(y)
+                if output is not None:
+                    _hold(recorder, span, call, seconds, model, output)
+                    return
+            recorder.duration(method, seconds)
+            recorder.count(call)
+            span.end()
+        except Exception:
+            recorder.failed("internal", f"{recorder.name}: a {method} that is not recorded")
+
+
+def _failed(
+    recorder: Recorder, span: PredictionSpan, method: str, seconds: float, error: BaseException
+) -> None:
+    try:
+        recorder.duration(method, seconds, error)
+        span.end(error)
+    except Exception:
+        recorder.failed("internal", f"{recorder.name}: a {method} that failed is not recorded")
+
+
+def _hold(
+    recorder: Recorder, span: PredictionSpan, call: Call, seconds: float, model: Any, output: Any
+) -> None:
+    """Leave open whether a call was a prediction or the forward half of a training step."""
+    sign = TrainingSign(model)
+    context, end_time = otel_context.get_current(), time_ns()
+
+    def count() -> None:
+        recorder.duration(call.method, seconds, context=context)
+        recorder.count(call)
+        span.end(at=end_time)
+
+    recorder.held.until_no_training(sign.unchanged, weakref.ref(output), count)
+
+
+def _with_gradients(y: Any) -> Any:
+    """Give the first tensor of an output that gradients can flow back from, if there is one."""
+    for _, tensor in leaves(y):
+        if getattr(tensor, "requires_grad", False):
+            return tensor
+    return None
+
+
+def _says_training(training: Any) -> bool:
+    if training is None or training is False:
+        return False
+    try:
+        return bool(training)
+    except Exception:  # a symbolic flag has no value: the model is being traced
+        return True
+
+
+def _never() -> bool:
+    return False
+
+
+def _tensorflow_recording() -> Callable[[], bool]:
+    """Whether a gradient tape records this thread: an eager training loop."""
+    try:
+        from tensorflow.python.eager.record import (  # pyright: ignore # private, so it may move
+            could_possibly_record,
+        )
+    except ImportError:
+        return _never
+    return could_possibly_record

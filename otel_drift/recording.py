@@ -1,0 +1,185 @@
+"""Which models are recorded, and by which recorder.
+
+A `Recording` is one set of options with the providers it reports to: that of the instrumentor, of
+`instrument_model`, or of `watch`. Models of one name share one recorder, so that a model that is
+loaded again goes on counting where the last one stopped.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from opentelemetry import metrics, trace
+from opentelemetry.metrics import MeterProvider
+from opentelemetry.trace import TracerProvider
+
+from otel_drift.baseline import Baseline
+from otel_drift.config import Options
+from otel_drift.discovery import find_baselines
+from otel_drift.instruments import SCOPE, Instruments
+from otel_drift.package import __version__
+from otel_drift.recorder import Recorder
+
+logger = logging.getLogger(__name__)
+
+MAXIMUM_NAMES = 200
+"""Model names that get series of their own: a program may make models in a loop."""
+
+_instruments: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def instruments_of(meter_provider: MeterProvider | None) -> Instruments:
+    """Give the instruments of a meter provider (None: the global one), made once."""
+    given = meter_provider or metrics.get_meter_provider()
+    with _lock:
+        found = _instruments.get(given)
+        if found is None and given is metrics.get_meter_provider():
+            # Made when there was no SDK yet: those instruments have come alive in the meantime.
+            found = next((one for one in _instruments.values() if one.of_proxy), None)
+        if found is None:
+            found = _instruments.setdefault(given, Instruments(given))
+        return found
+
+
+class Recording:
+    """Record models under one set of options.
+
+    Parameters
+    ----------
+    options
+        Checked options.
+    lenient
+        Whether a broken baseline is a warning, because nobody asked for it in code.
+    meter_provider, tracer_provider, logger_provider
+        None stands for the global ones.
+    """
+
+    def __init__(
+        self,
+        options: Options,
+        *,
+        lenient: bool,
+        meter_provider: MeterProvider | None = None,
+        tracer_provider: TracerProvider | None = None,
+        logger_provider: Any = None,
+    ) -> None:
+        self.options = options
+        self._lenient = lenient
+        self._instruments = instruments_of(meter_provider)
+        if logger_provider is not None:
+            self._instruments.logger_provider = logger_provider
+        self._tracer = (
+            trace.get_tracer(SCOPE, __version__, tracer_provider) if options.traces else None
+        )
+        self._recorders: dict[str, Recorder] = {}
+        self._lock = threading.Lock()
+
+    def recorder(self, name: str, model_path: str | os.PathLike[str] | None = None) -> Recorder:
+        """Give the recorder of a model name, made with the baseline that is found for it.
+
+        Raises
+        ------
+        FileNotFoundError, ValueError
+            If the baseline is missing or broken, unless the recording is lenient.
+        """
+        known = self._recorders.get(name)
+        if known is not None and model_path is None:
+            return known
+        baselines = self._baselines(name, model_path)
+        with self._lock:
+            known = self._recorders.get(name)
+            if known is not None and known.expects(baselines):
+                return known
+            if known is None and len(self._recorders) >= MAXIMUM_NAMES:
+                name, baselines = "other", {}
+                if name in self._recorders:
+                    return self._recorders[name]
+            made = Recorder(name, self._instruments, self.options, baselines, self._tracer)
+            if known is not None:
+                made.go_on_from(known)
+            self._recorders = {**self._recorders, name: made}
+            self._instruments.attach(made)
+            return made
+
+    def failed(self, what: str) -> None:
+        """Count a failure of our own that belongs to no model."""
+        self._instruments.failed("internal", what)
+
+    def close(self) -> None:
+        """Record and report nothing any more."""
+        for recorder in self._recorders.values():
+            self._instruments.detach(recorder)
+        self._recorders = {}
+
+    def reset(self) -> None:
+        """Make the lock anew in the child of a fork."""
+        self._lock = threading.Lock()
+
+    def _baselines(
+        self, name: str, model_path: str | os.PathLike[str] | None
+    ) -> Mapping[str, Baseline]:
+        try:
+            return find_baselines(self.options, name, model_path)
+        except (OSError, ValueError) as error:
+            if not self._lenient:
+                raise
+            what = f"{name}: predictions are not tested for drift: {error}"
+            self._instruments.failed("baseline", what, traceback=False)
+            return {}
+
+
+def _after_fork() -> None:
+    global _lock
+    _lock = threading.Lock()
+    for instruments in list(_instruments.values()):
+        instruments.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
+
+
+def watch(
+    name: str,
+    baseline: Any,
+    *,
+    meter_provider: MeterProvider | None = None,
+    logger_provider: Any = None,
+    **options: Any,
+) -> Recorder:
+    """Watch the predictions of any model: scikit-learn, XGBoost, plain PyTorch.
+
+    Parameters
+    ----------
+    name
+        What ``keras.model.name`` says.
+    baseline
+        A `Baseline`, a dict of them by output name, a file or ``"first:10000"``; None counts
+        classes only.
+    meter_provider, logger_provider
+        Instead of the global ones.
+    **options
+        ``tolerance``, ``average_run_length``, ``decision``, ``outputs`` and ``drift_function``, as
+        of `KerasInstrumentor`.
+
+    Returns
+    -------
+    Recorder
+        Its ``record(outputs_or_labels)`` counts predictions and never raises.
+
+    Raises
+    ------
+    TypeError, ValueError, FileNotFoundError
+        If an option is wrong, or the baseline is missing or broken.
+    """
+    checked = Options.of(baseline=baseline, model_name=name, **options)
+    recording = Recording(
+        checked, lenient=False, meter_provider=meter_provider, logger_provider=logger_provider
+    )
+    return recording.recorder(name)

@@ -1,0 +1,50 @@
+"""The sign that a torch model is being trained.
+
+A training loop written by hand calls ``model(x)`` as serving does: gradients are recorded in both,
+and ``model.training`` is true on a fresh model. What differs comes later: a backward pass, an
+optimizer's step or the accumulation of gradients change the version of a parameter or of its
+gradient.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class TrainingSign:
+    """Whether one of a model's last parameters is as it was when this was made.
+
+    Parameters
+    ----------
+    model
+        A Keras model on torch. Only the smaller of its last two trainable parameters, mostly a
+        bias, is kept alive: the answer must not be lost when a program drops its model.
+    """
+
+    __slots__ = ("_parameter", "_signature")
+
+    def __init__(self, model: Any) -> None:
+        # Looked up anew each time: layers may be frozen, and weights replaced, at any time.
+        last = [variable.value for variable in model.trainable_variables[-2:]]
+        self._parameter = min(last, key=lambda parameter: parameter.numel())
+        self._signature = _signature(self._parameter)
+
+    def unchanged(self) -> bool:
+        """Whether neither the parameter nor its gradient has changed."""
+        return _signature(self._parameter) == self._signature
+
+
+def _signature(parameter: Any) -> tuple[int, int, int]:
+    gradient = parameter.grad
+    return (
+        _version(parameter),
+        0 if gradient is None else id(gradient),
+        0 if gradient is None else _version(gradient),
+    )
+
+
+def _version(tensor: Any) -> int:
+    try:
+        return tensor._version
+    except RuntimeError:  # made under inference_mode: such tensors keep no version
+        return 0
