@@ -202,7 +202,8 @@ class Baseline:
             If a label is negative, not whole, or not among `classes`, or fewer than 2 classes
             remain.
         """
-        values = np.asarray(labels if isinstance(labels, np.ndarray) else list(labels)).reshape(-1)
+        given: Any = labels if hasattr(labels, "__array__") else list(labels)
+        values: NDArray[Any] = np.asarray(given).reshape(-1)
         if values.dtype.kind in "OUS":
             names = [str(value) for value in values.tolist()]
             known = list(classes) if classes is not None else sorted(set(names))
@@ -366,7 +367,7 @@ class Baseline:
         return start / start.sum()
 
     def with_reserved_classes(self) -> Baseline:
-        """The same baseline with the classes ``other`` and ``invalid``, unseen if not counted."""
+        """Give the same baseline with the classes ``other`` and ``invalid`` added, unseen."""
         missing = tuple(name for name in RESERVED if name not in self.classes)
         zeros = np.zeros(len(missing))
         return replace(
@@ -379,10 +380,11 @@ class Baseline:
         )
 
     def pooled(self, index: NDArray[np.intp], classes: Sequence[str]) -> Baseline:
-        """The baseline of fewer classes: class k goes to ``classes[index[k]]``."""
+        """Give the baseline of fewer classes: class k goes to ``classes[index[k]]``."""
 
         def pool(values: NDArray[Any]) -> Floats:
-            return np.bincount(index, weights=values, minlength=len(classes))
+            sums = np.bincount(index, weights=values, minlength=len(classes))
+            return sums.astype(np.float64)
 
         return replace(
             self,
@@ -431,11 +433,10 @@ def suggested_decision(values: NDArray[Any], bins: int = 10) -> Decision:
     finite = column[np.isfinite(column)]
     if finite.size and float(finite.min()) >= 0 and float(finite.max()) <= 1:
         return Decision("threshold")
-    quantiles = np.quantile(finite, np.linspace(0, 1, bins + 1)[1:-1]) if finite.size else []
-    edges = tuple(sorted({float(edge) for edge in quantiles}))
-    if not edges:
+    if not finite.size:
         raise ValueError("predictions hold no finite value: nothing to bin")
-    return Decision("bins", edges=edges)
+    quantiles: list[float] = np.quantile(finite, np.linspace(0, 1, bins + 1)[1:-1]).tolist()
+    return Decision("bins", edges=tuple(sorted(set(quantiles))))
 
 
 def baselines_from_predictions(
@@ -551,11 +552,13 @@ def load_baselines(path: str | os.PathLike[str]) -> dict[str, Baseline]:
 
 def _from_json(entry: Mapping[str, Any], file: Path, name: str) -> Baseline:
     where = f"{file}: field 'outputs.{name}."
-    classes = entry.get("classes")
+    classes: Any = entry.get("classes")
     if not isinstance(classes, list) or not all(
         isinstance(one, str) for one in cast("list[Any]", classes)
     ):
-        raise ValueError(f"{where}classes' is {_short(classes)}: must be a list of names")
+        raise ValueError(
+            f"{where}classes' is {_short(entry.get('classes'))}: must be a list of names"
+        )
     names = cast("list[str]", classes)
     decision = None
     if entry.get("decision") is not None:
@@ -583,11 +586,12 @@ def _to_json(baseline: Baseline) -> dict[str, Any]:
     else:
         entry["proportions"] = baseline.proportions.tolist()
     if baseline.decision is not None:
-        entry["decision"] = {"kind": baseline.decision.kind}
+        decision: dict[str, Any] = {"kind": baseline.decision.kind}
         if baseline.decision.kind in ("threshold", "multilabel"):
-            entry["decision"]["threshold"] = baseline.decision.threshold
+            decision["threshold"] = baseline.decision.threshold
         if baseline.decision.kind == "bins":
-            entry["decision"]["edges"] = list(baseline.decision.edges)
+            decision["edges"] = list(baseline.decision.edges)
+        entry["decision"] = decision
     return entry
 
 

@@ -167,7 +167,7 @@ class Cells:
         if pooled < least and len(kept) > 0:
             self._index[self._index == len(kept)] = len(kept) - 1
             cells -= 1
-        self._proportions = np.bincount(self._index, weights=share, minlength=cells)
+        self._proportions = _pooled(share, self._index, cells)
         self._size = baseline.size
         smallest = float(self._proportions.min())
         self.minimum = max(MINIMUM_WINDOW, math.ceil(MINIMUM_EXPECTED / smallest - 1e-9))
@@ -179,8 +179,12 @@ class Cells:
 
     def test(self, counts: NDArray[np.int64]) -> ChiSquareResult:
         """Test one window's class counts, shape (K,), after pooling."""
-        observed = np.bincount(self._index, weights=counts, minlength=len(self._proportions))
+        observed = _pooled(counts, self._index, len(self._proportions))
         return _test(observed, self._proportions, self._size)
+
+
+def _pooled(values: NDArray[Any], index: NDArray[np.intp], cells: int) -> NDArray[np.float64]:
+    return np.bincount(index, weights=values, minlength=cells).astype(np.float64)
 
 
 def tail(statistic: float, degrees_of_freedom: int) -> float:

@@ -18,7 +18,7 @@ import logging
 import math
 import os
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -259,6 +259,3 @@ class Configuration:
     def checked(values: Mapping[str, Any]) -> Options:
         """Check what the file said."""
         return Options.lenient(values, {name: f"keras.{name}" for name in values})
-
-
-assert {f.name for f in fields(Options)} >= set(CHECKS)

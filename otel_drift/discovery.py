@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from pathlib import Path
-from typing import cast
 
 from otel_drift.baseline import SUFFIX, Baseline, load_baselines, path_beside
 from otel_drift.config import Options
@@ -43,10 +41,9 @@ def find_baselines(
     if isinstance(asked, Baseline):
         return {asked.output: asked}
     if asked is not None:
-        path = cast("Path", asked)
-        if not path.is_dir():
-            return load_baselines(path)
-        candidate = path / f"{model_name}{SUFFIX}"
+        if not asked.is_dir():
+            return load_baselines(asked)
+        candidate = asked / f"{model_name}{SUFFIX}"
     elif model_path is not None and options.first is None:
         candidate = path_beside(model_path)
     else:

@@ -3,7 +3,7 @@
 Two things are waited for, never on the caller's thread. An output that a device has yet to deliver
 is counted once it is ready. A call of a torch model that records gradients may be the forward half
 of a training step, and nothing in the call tells: it is counted once the model has been called
-again, or has been left alone, with its gradients and weights unchanged, and dropped if they changed.
+again, or has been left alone, with gradients and weights unchanged; it is dropped if they changed.
 """
 
 from __future__ import annotations

@@ -107,7 +107,7 @@ class KerasInstrumentor(BaseInstrumentor):
         _State.pending = pending
         wrapt.register_post_import_hook(pending.start, "keras")
 
-    def _uninstrument(self, **kwargs: Any) -> None:
+    def _uninstrument(self, **_: Any) -> None:
         pending, _State.pending = _State.pending, None
         if pending is not None:
             pending.stop()

@@ -247,7 +247,7 @@ class Instruments:
             exported = monitor.exported
             counts = [0] * len(exported.classes)
             for position, count in zip(
-                exported.index.tolist(), monitor.snapshot().counts.tolist(), strict=True
+                exported.position.tolist(), monitor.snapshot().counts.tolist(), strict=True
             ):
                 counts[position] += count
             for name, count in zip(exported.classes, counts, strict=True):

@@ -69,7 +69,7 @@ class Exported(NamedTuple):
     """The classes that get series of their own, the baseline of each and its tolerated band."""
 
     classes: tuple[str, ...]
-    index: NDArray[np.intp]
+    position: NDArray[np.intp]
     """Position among `classes` of each of the K classes that are watched."""
     baseline: Baseline | None
     lower: Floats
@@ -259,7 +259,7 @@ class DriftMonitor:
             self._alarms.append(self._last_alarm)
 
     def _known(self, labels: Labels) -> NDArray[np.int64]:
-        """Indices of classes, with what is out of range put to ``invalid`` or ``other``."""
+        """Give indices of classes, with what is out of range put to ``invalid`` or ``other``."""
         k = len(self.classes)
         known = labels.astype(np.int64)
         if int(known.min(initial=0)) < 0 or int(known.max(initial=0)) >= k:

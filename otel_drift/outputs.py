@@ -1,8 +1,8 @@
 """From what a model returns to class labels.
 
 A prediction is watched as a stream of class labels. Which label a row of a model's output stands
-for is decided by a `~otel_drift.decision.Decision`: the largest score, a threshold, the bin that a regressed value falls
-into, or the value itself where the output already is a label.
+for is decided by a `~otel_drift.decision.Decision`: the largest score, a threshold, the bin that a
+regressed value falls into, or the value itself where the output already is a label.
 
 >>> import numpy as np
 >>> from otel_drift.decision import Decision

@@ -57,7 +57,7 @@ class Patch:
     """
 
     def __init__(self, keras: Any, recorder_of: RecorderOf) -> None:
-        self._class = keras.Model
+        self._class: Any = keras.Model
         self._symbolic = keras.KerasTensor
         self._recorder_of = recorder_of
         self._inside = Inside()
@@ -83,10 +83,11 @@ class Patch:
             self._set(name, self._marking(name))
 
     def remove(self) -> None:
-        """Restore the class: what is still ours is deleted, what somebody wrapped passes through."""
+        """Restore the class: delete what is still ours; what somebody wrapped passes through."""
         self._enabled = False
         for name, function in self._functions.items():
-            if vars(self._class).get(name) is function:
+            members: dict[str, Any] = vars(self._class)
+            if members.get(name) is function:
                 delattr(self._class, name)
         self._functions = {}
 
@@ -103,7 +104,7 @@ class Patch:
 
         @functools.wraps(getattr(cls, name))
         def observed(model: Any, *args: Any, **kwargs: Any) -> Any:
-            call = getattr(super(cls, model), name)
+            call: Any = getattr(super(cls, model), name)  # pyright: ignore
             if compiling() or not self._enabled or self._inside.model:
                 return call(*args, **kwargs)
             return self._outermost(method, model, call, args, kwargs)
@@ -115,7 +116,7 @@ class Patch:
 
         @functools.wraps(getattr(cls, name))
         def marked(model: Any, *args: Any, **kwargs: Any) -> Any:
-            call = getattr(super(cls, model), name)
+            call: Any = getattr(super(cls, model), name)  # pyright: ignore
             if compiling() or not self._enabled or self._inside.model:
                 return call(*args, **kwargs)
             self._inside.model = True

@@ -219,12 +219,14 @@ class Recorder:
             for name in expected_monitors(output, len(shapes) == 1, self._monitors):
                 baseline = self._baselines[name]
                 kind = (self.options.decision or baseline.decision or Decision("argmax")).kind
-                fits = shape[-1] in self._monitors[name].class_counts
-                if kind == "argmax" and len(shape) > 1 and (shape[-1] or 0) > 1 and not fits:
+                classes = shape[-1] if len(shape) > 1 else None
+                if kind != "argmax" or classes is None or classes < 2:
+                    continue
+                if classes not in self._monitors[name].class_counts:
                     raise ValueError(
                         f"{baseline.source}: field 'outputs.{baseline.output}.classes' has "
                         f"{len(baseline.classes)} classes, but output {output!r} of model "
-                        f"{self.name!r} has {shape[-1]}"
+                        f"{self.name!r} has {classes}"
                     )
 
     def go_on_from(self, earlier: Recorder) -> None:
@@ -261,11 +263,14 @@ class Recorder:
 
     def _numbered(self, value: Any) -> Any:
         """Turn class names into labels; leave everything else as it is."""
-        if not isinstance(value, np.ndarray) or value.dtype.kind not in "OUS":
+        if not isinstance(value, np.ndarray):
             return value
+        array = cast("NDArray[Any]", value)
+        if array.dtype.kind not in "OUS":
+            return array
         classes = next(iter(self._monitors.values())).classes if self._monitors else ()
         position = {name: index for index, name in enumerate(classes)}
-        names = cast("list[Any]", value.reshape(-1).tolist())
+        names: list[Any] = array.reshape(-1).tolist()
         return np.array([position.get(str(name), OTHER) for name in names], dtype=np.int64)
 
     def _watch(self, output: str, values: NDArray[Any], activation: str | None, only: bool) -> None:
@@ -317,11 +322,10 @@ def _resolved(function: Callable[..., Any] | str | None) -> Callable[..., Any] |
 
 def _as_labels(y: Any) -> Any:
     """Read a plain list of labels as one array, and not as a list of outputs."""
-    if isinstance(y, (list, tuple)):
-        items = cast("list[Any]", y)
-        if items and isinstance(items[0], (str, int, float, np.generic)):
-            return np.asarray(items)
-    return y
+    items = cast("list[Any]", y)
+    if not isinstance(y, (list, tuple)) or not items:
+        return items
+    return np.asarray(items) if isinstance(items[0], (str, int, float, np.generic)) else items
 
 
 def _rows(y: Any) -> int:

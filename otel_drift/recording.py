@@ -97,7 +97,7 @@ class Recording:
             if known is not None and known.expects(baselines):
                 return known
             if known is None and len(self._recorders) >= MAXIMUM_NAMES:
-                name, baselines = "other", {}
+                name, baselines = "other", dict[str, Baseline]()
                 if name in self._recorders:
                     return self._recorders[name]
             made = Recorder(name, self._instruments, self.options, baselines, self._tracer)
@@ -131,7 +131,7 @@ class Recording:
                 raise
             what = f"{name}: predictions are not tested for drift: {error}"
             self._instruments.failed("baseline", what, traceback=False)
-            return {}
+            return dict[str, Baseline]()
 
 
 def _after_fork() -> None:

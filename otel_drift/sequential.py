@@ -41,7 +41,7 @@ import base64
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -86,7 +86,7 @@ CLASSES_PER_CHUNK, MAXIMUM_LESSON = 250, 8
 MINIMUM_LEAK = 20_000.0
 ROUNDING = 2.0**-22
 """Pays for three float32 roundings a chunk: increment, sum, product."""
-BLOCK = 2**16
+BLOCK = 2**17
 """Statistics worked out at once: enough to amortise NumPy's overhead, few enough for a cache."""
 
 QUIET = 320
@@ -840,10 +840,10 @@ def _learnt_log_products(
     Logarithms are taken only of the classes that a chunk holds.
     """
     q = _learnt_bets(learnt, base)
-    lessons, bets, k = q.shape
+    lessons, bets, k = len(q), q.shape[1], len(base)
     # Bets change little from lesson to lesson: the scales of the first are good guesses.
-    guess = _projection_scales(q[0], lower, upper, np.ones(bets))
-    scales = _projection_scales(q.reshape(-1, k), lower, upper, np.tile(guess, lessons))
+    guess: Floats = _projection_scales(q[0], lower, upper, np.ones(bets))
+    scales = _projection_scales(q.reshape(-1, k), lower, upper, np.tile(guess, len(q)))
     rows, classes = np.nonzero(counts)
     of_row = lesson[rows]
     seen = q[of_row, :, classes]

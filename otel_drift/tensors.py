@@ -17,7 +17,7 @@ import enum
 import functools
 import sys
 from collections.abc import Callable
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,10 +62,9 @@ def read(value: Any, decision: Decision | None = None) -> Read:
     decision
         How rows become classes: what an accelerator may work out before anything is copied.
     """
-    kind: Any = type(value)
-    if kind is np.ndarray:
+    if type(value) is np.ndarray:
         return value
-    return _reader_of(kind)(value, decision)
+    return _reader_of(cast("type[Any]", type(value)))(value, decision)
 
 
 @functools.lru_cache(maxsize=64)
@@ -80,8 +79,8 @@ def _reader_of(kind: type[Any]) -> Reader:
     if package == "jaxlib" and kind.__name__ == "ArrayImpl":
         return _read_jax
     if package in ("keras", "torch", "tensorflow", "jax", "jaxlib"):
-        return lambda value, _: TRACED
-    return lambda value, _: UNREADABLE
+        return lambda _, __: TRACED
+    return lambda _, __: UNREADABLE
 
 
 def _read_torch(value: Any, decision: Decision | None) -> Read:
@@ -107,8 +106,8 @@ def _torch_on_device(torch: Any, tensor: Any, decision: Decision | None) -> Late
         tensor = torch.where(torch.isfinite(rows).all(-1), index, torch.full_like(index, -1))
     else:
         tensor = tensor.float().clone()
-    device = getattr(torch, tensor.device.type, None)
-    event = device.Event() if hasattr(device, "Event") else None
+    device: Any = getattr(torch, tensor.device.type, None)
+    event: Any = device.Event() if hasattr(device, "Event") else None
     if event is not None:
         event.record()
     return Later(
@@ -121,7 +120,7 @@ def _torch_on_device(torch: Any, tensor: Any, decision: Decision | None) -> Late
 def _read_tensorflow(value: Any, decision: Decision | None) -> NDArray[Any] | Later:
     if "CPU" in value.device:
         return value.numpy()
-    import tensorflow as tf  # pyright: ignore[reportMissingImports] # that is where it came from
+    tf: Any = sys.modules["tensorflow"]
 
     labels = decision is not None and decision.kind == "argmax" and len(value.shape) >= 2
     if labels:

@@ -110,7 +110,7 @@ def expected_monitors(
 
 
 def _of_baseline(values: NDArray[Any], expected: Mapping[str, DriftMonitor]) -> Decision | None:
-    """What the baseline says, or what its number of classes leaves no doubt about."""
+    """Take what the baseline says, or what its number of classes leaves no doubt about."""
     for monitor in expected.values():
         baseline = monitor.baseline
         if baseline is None:
