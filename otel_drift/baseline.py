@@ -90,12 +90,12 @@ class Baseline:
     source: str = field(default="baseline", repr=False)
 
     def __post_init__(self) -> None:
-        _check_classes(self.classes, self.source)
         if len(self.proportions) != len(self.classes):
             raise ValueError(
                 f"{self.source}: field 'classes' names {len(self.classes)} classes, "
                 f"but there are {len(self.proportions)} proportions or counts"
             )
+        _check_classes(self.classes, self.source)
         self.proportions.flags.writeable = False
         if self.counts is not None:
             self.counts.flags.writeable = False

@@ -18,7 +18,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from time import perf_counter, time_ns
-from typing import Any
+from typing import Any, cast
 
 from opentelemetry import context as otel_context
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
@@ -86,7 +86,7 @@ class Patch:
         """Restore the class: delete what is still ours; what somebody wrapped passes through."""
         self._enabled = False
         for name, function in self._functions.items():
-            members: dict[str, Any] = vars(self._class)
+            members = cast("dict[str, Any]", vars(self._class))
             if members.get(name) is function:
                 delattr(self._class, name)
         self._functions = {}

@@ -840,9 +840,9 @@ def _learnt_log_products(
     Logarithms are taken only of the classes that a chunk holds.
     """
     q = _learnt_bets(learnt, base)
-    lessons, bets, k = len(q), q.shape[1], len(base)
+    lessons, bets, k = len(q), len(LINEAR) + len(SPARSE), len(base)
     # Bets change little from lesson to lesson: the scales of the first are good guesses.
-    guess: Floats = _projection_scales(q[0], lower, upper, np.ones(bets))
+    guess = _projection_scales(q[0], lower, upper, np.ones(bets))
     scales = _projection_scales(q.reshape(-1, k), lower, upper, np.tile(guess, len(q)))
     rows, classes = np.nonzero(counts)
     of_row = lesson[rows]

@@ -1,0 +1,194 @@
+"""The monitor counts exactly, whoever calls it, and hands its labels on in order."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from otel_drift import Baseline, DriftMonitor, SequentialDetector
+from otel_drift.chi_square import ChiSquareWindow
+from otel_drift.monitor import BUFFERED_CALLS, MAXIMUM_EXPORTED
+from otel_drift.outputs import INVALID, OTHER
+
+
+def test_counts_are_the_truth_whatever_the_batches():
+    random = np.random.default_rng(1)
+    monitor, truth = DriftMonitor(Baseline.uniform(7)), np.zeros(7, dtype=int)
+    for size in random.integers(0, 500, size=1_000):
+        labels = random.integers(0, 7, size=size)
+        truth += np.bincount(labels, minlength=7)
+        monitor.update(labels)
+    snapshot = monitor.snapshot()
+    assert snapshot.counts.tolist() == [*truth.tolist(), 0, 0]
+    assert snapshot.predictions == truth.sum()
+
+
+def test_counts_are_the_truth_under_threads_that_read_and_write():
+    monitor = DriftMonitor(Baseline.uniform(3))
+    stop = threading.Event()
+
+    def write(label: int) -> None:
+        for _ in range(5_000):
+            monitor.append(np.full(3, label))
+
+    def read() -> int:
+        last = 0
+        while not stop.is_set():
+            now = monitor.snapshot().predictions
+            assert now >= last
+            last = now
+        return last
+
+    with ThreadPoolExecutor(6) as pool:
+        readers = [pool.submit(read) for _ in range(2)]
+        for writer in [pool.submit(write, label) for label in (0, 1, 2, 2)]:
+            writer.result()
+        stop.set()
+        for reader in readers:
+            reader.result()
+    assert monitor.snapshot().counts.tolist() == [15_000, 15_000, 30_000, 0, 0]
+    assert sum(int(one.counts.sum()) for one in monitor.take_windows()) <= 60_000
+
+
+def test_a_buffer_that_nobody_reads_stays_small():
+    monitor = DriftMonitor(Baseline.uniform(2))
+    for _ in range(20 * BUFFERED_CALLS):
+        monitor.append(np.array([0, 1]))
+        assert len(monitor._buffer) <= BUFFERED_CALLS
+    monitor.append(np.zeros(70_000, dtype=int))
+    assert len(monitor._buffer) == 0
+
+
+def test_labels_outside_the_baseline_are_invalid_or_other():
+    monitor = DriftMonitor(Baseline.uniform(3))
+    monitor.append(np.array([0, 2, INVALID, OTHER, 99, -7]))
+    monitor.update([1.0, float("nan"), float("inf"), 1.5])
+    snapshot = monitor.snapshot()
+    assert dict(zip(snapshot.classes, snapshot.counts.tolist(), strict=True)) == {
+        **{"0": 1, "1": 1, "2": 1},
+        "other": 1,
+        "invalid": 6,
+    }
+
+
+def test_tests_and_detector_see_the_stream_in_order():
+    random = np.random.default_rng(2)
+    baseline = Baseline.from_counts([400, 300, 300])
+    calls = [random.integers(0, 3, size=size) for size in random.integers(1, 90, size=700)]
+    monitor = DriftMonitor(baseline)
+    for call in calls:
+        monitor.update(call)
+    reserved = baseline.with_reserved_classes()
+    detector, window = SequentialDetector(reserved), ChiSquareWindow(reserved)
+    detector.update(np.concatenate(calls))
+    expected = window.update(np.concatenate(calls), [len(call) for call in calls])
+    assert monitor.snapshot().evidence == pytest.approx(detector.evidence, rel=1e-9)
+    assert [one.test for one in monitor.take_windows()] == [one.test for one in expected]
+
+
+def test_reading_changes_nothing_and_results_are_handed_out_once():
+    random = np.random.default_rng(3)
+    often, once = DriftMonitor(Baseline.uniform(4)), DriftMonitor(Baseline.uniform(4))
+    for _ in range(300):
+        labels = random.integers(0, 3, size=17)
+        often.update(labels)
+        once.update(labels)
+        often.snapshot()
+    first, second = often.snapshot(), once.snapshot()
+    assert first.evidence == second.evidence
+    assert first.alarms == second.alarms > 0
+    assert first.last_alarm.alarm == second.last_alarm.alarm
+    assert len(often.take_windows()) == len(once.take_windows()) > 10
+    assert often.take_windows() == []
+    assert len(often.take_alarms()) == first.alarms
+    assert often.take_alarms() == []
+
+
+def test_an_alarm_names_the_class_and_the_time_of_its_onset():
+    random = np.random.default_rng(4)
+    monitor = DriftMonitor(Baseline.uniform(10))
+    monitor.update(random.integers(0, 10, size=3_000))
+    before = monitor.snapshot()
+    monitor.update(random.integers(1, 10, size=1_000))
+    alarm = monitor.snapshot().last_alarm
+    assert not before.active
+    assert [name for name, _ in alarm.moved] == ["0"]
+    assert alarm.onset <= alarm.time
+    assert alarm.window is not None
+
+
+def test_first_predictions_become_the_baseline():
+    random = np.random.default_rng(5)
+    monitor = DriftMonitor(None, classes=["a", "b", "c"], first=1_000)
+    monitor.update(random.integers(0, 3, size=999))
+    assert monitor.snapshot().evidence is None
+    monitor.update([0])
+    assert monitor.snapshot().evidence == 0
+    assert monitor.baseline.size == 1_000
+    assert monitor.snapshot().counts.sum() == 1_000
+    for _ in range(30):
+        monitor.update(random.integers(0, 2, size=100))
+    assert monitor.snapshot().active
+
+
+def test_without_a_baseline_there_are_counts_only():
+    monitor = DriftMonitor(None, classes=["a", "b"])
+    monitor.update([0] * 500)
+    snapshot = monitor.snapshot()
+    assert snapshot.counts.tolist() == [500, 0, 0, 0]
+    assert (snapshot.window, snapshot.evidence, snapshot.active) == (None, None, False)
+    with pytest.raises(ValueError, match="needs a baseline, or the names of the classes"):
+        DriftMonitor(None)
+
+
+def test_many_classes_are_exported_as_the_commonest_and_other():
+    share = np.full(300, 1.0)
+    share[250:] = 100
+    monitor = DriftMonitor(Baseline.from_counts(share))
+    exported = monitor.exported
+    assert len(exported.classes) == MAXIMUM_EXPORTED + 2
+    assert {str(k) for k in range(250, 300)} <= set(exported.classes)
+    assert exported.baseline.proportions.sum() == pytest.approx(1)
+    assert exported.classes[exported.position[-1]] == "invalid"
+    assert exported.lower.shape == exported.upper.shape == (MAXIMUM_EXPORTED + 2,)
+
+
+def test_a_replaced_monitor_goes_on_counting():
+    first = DriftMonitor(Baseline.uniform(2))
+    first.update([0, 0, 1])
+    second = DriftMonitor(Baseline.from_counts([30, 70, 10], ["0", "1", "2"]))
+    second.carry_over(first)
+    second.update([1, 2])
+    assert second.snapshot().counts.tolist() == [2, 2, 1, 0, 0]
+    assert second._detector.predictions == 2
+
+
+def test_reset_forgets_what_the_parent_of_a_fork_counted():
+    monitor = DriftMonitor(Baseline.uniform(2))
+    monitor.update([0] * 1_000)
+    assert monitor.snapshot().active
+    monitor._lock.acquire()  # as another thread may have held it at the fork
+    monitor.update([0])
+    monitor.reset()
+    monitor.update([1, 1])
+    snapshot = monitor.snapshot()
+    assert snapshot.counts.tolist() == [0, 2, 0, 0]
+    assert not snapshot.active
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"tolerance": 1.2}, "tolerance"),
+        ({"average_run_length": 5}, "average_run_length"),
+    ],
+)
+def test_options_out_of_range(options, message):
+    with pytest.raises(ValueError, match=message):
+        DriftMonitor(Baseline.uniform(3), **options)
+
+
+def test_labels_that_are_none():
+    with pytest.raises(ValueError, match="must be whole numbers"):
+        DriftMonitor(Baseline.uniform(3)).update(["cat"])
