@@ -189,10 +189,14 @@ class Instruments:
         ):
             create(name, callbacks=[observe], unit=unit, description=description)
 
-    def attach(self, recorder: Recorder) -> None:
-        """Let the callbacks read a recorder from now on."""
+    def recorder(self, name: str, make: Callable[[], Recorder]) -> Recorder:
+        """Give the recorder of a name, made if there is none; the callbacks read it from now on."""
         with self._lock:
-            self.recorders = {**self.recorders, recorder.name: recorder}
+            found = self.recorders.get(name)
+            if found is None:
+                found = make()
+                self.recorders = {**self.recorders, name: found}
+            return found
 
     def detach(self, recorder: Recorder) -> None:
         """Let the callbacks read a recorder no longer."""

@@ -173,8 +173,7 @@ class DriftMonitor:
             self._detector = SequentialDetector(
                 self.baseline, self._average_run_length, self._tolerance
             )
-        self._tested_from = int(self._counts.sum())
-        self._clock = _Clock(self._tested_from)
+        self._clock = _Clock()
         self._windows: deque[WindowResult] = deque(maxlen=UNREAD_RESULTS)
         self._alarms: deque[DriftAlarm] = deque(maxlen=UNREAD_RESULTS)
         self._last_alarm: DriftAlarm | None = None
@@ -203,11 +202,14 @@ class DriftMonitor:
             self._drain(wait=False)
 
     def carry_over(self, earlier: DriftMonitor) -> None:
-        """Go on from the class counts of the monitor that this one replaces."""
-        before = dict(zip(earlier.classes, earlier.snapshot().counts.tolist(), strict=True))
+        """Take the class counts of a monitor that this one replaces; it starts again at 0.
+
+        Counts of a class that is no more are dropped with its series. May be called again for
+        what other threads still gave the earlier one.
+        """
+        before = dict(zip(earlier.classes, earlier._hand_over(), strict=True))
         with self._lock:
             self._counts += np.array([before.get(name, 0) for name in self.classes])
-            self._start_tests()
 
     def snapshot(self) -> DriftSnapshot:
         """Work off the buffer and say what is known."""
@@ -234,6 +236,12 @@ class DriftMonitor:
         """Return the alarms since the last time; each is returned once."""
         return list(_taken(self._alarms))
 
+    def _hand_over(self) -> list[int]:
+        self._drain(wait=True)
+        with self._lock:
+            counts, self._counts = self._counts, np.zeros_like(self._counts)
+            return counts.tolist()
+
     def _drain(self, *, wait: bool) -> None:
         if not self._lock.acquire(blocking=wait):
             return  # whoever holds it takes these labels too, or the next call does
@@ -253,7 +261,7 @@ class DriftMonitor:
             return
         self._windows.extend(self._window.update(labels, lengths))
         alarms = self._detector.update(labels)
-        self._clock.tick(int(self._counts.sum()))
+        self._clock.tick(self._detector.predictions)
         for alarm in alarms:
             self._last_alarm = self._dated(alarm)
             self._alarms.append(self._last_alarm)
@@ -275,12 +283,11 @@ class DriftMonitor:
         self._start_tests()
 
     def _dated(self, alarm: Alarm) -> DriftAlarm:
-        at = self._tested_from + alarm.prediction
         moved = tuple((self.classes[k], alarm.ratio) for k in alarm.classes)
         return DriftAlarm(
             alarm,
-            time=self._clock.time_of(at),
-            onset=self._clock.time_of(at - alarm.onset),
+            time=self._clock.time_of(alarm.prediction),
+            onset=self._clock.time_of(alarm.prediction - alarm.onset),
             moved=moved,
             window=self._window.newest if self._window else None,
         )
@@ -289,8 +296,8 @@ class DriftMonitor:
 class _Clock:
     """When the stream had reached which number of predictions, for the recent past."""
 
-    def __init__(self, predictions: int) -> None:
-        self._ticks: deque[tuple[int, float]] = deque([(predictions, time.time())], maxlen=4096)
+    def __init__(self) -> None:
+        self._ticks: deque[tuple[int, float]] = deque([(0, time.time())], maxlen=4096)
 
     def tick(self, predictions: int) -> None:
         now = time.time()

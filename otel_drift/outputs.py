@@ -110,6 +110,8 @@ def _argmax(values: NDArray[Any]) -> Labels:
     labels: Labels = values.argmax(1)
     if values.dtype.kind in "iub":
         return labels
+    if values.dtype.kind not in "fV":
+        raise ValueError(f"output of type {values.dtype}: scores must be real numbers")
     # A sum of squares is NaN or infinite if any value is: the cheapest exact first look.
     if not math.isfinite(float(np.vdot(values, values))):
         labels = _mark_invalid(labels, values)

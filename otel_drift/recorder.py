@@ -15,6 +15,7 @@ from __future__ import annotations
 import logging
 import pkgutil
 import threading
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, cast
 
@@ -38,6 +39,8 @@ from otel_drift.watched import Reading, Watched, expected_monitors, reading_of
 logger = logging.getLogger(__name__)
 
 METHODS = ("predict", "predict_on_batch", "call")
+MAXIMUM_REPLACED = 16
+"""Monitors that were replaced and may still be given labels by a call under way."""
 RECORD = "record"
 """Method of samples that a user hands to `Recorder.record`."""
 
@@ -84,21 +87,39 @@ class Recorder:
         tracer: Tracer | None = None,
     ) -> None:
         self.name = name
-        self.tracer = tracer
-        self.options = options
         self.held = HeldCalls()
         self.samples = {method: Tally() for method in METHODS}
         self._instruments = instruments
         self._lock = threading.Lock()
-        self._baselines = dict(baselines)
-        self._monitors = {output: self._monitor(one) for output, one in baselines.items()}
-        self._watched: dict[str, Watched | None] = {}
         self._attributes = {method: {MODEL: name, METHOD: method} for method in METHODS}
-        self._labels_function = _resolved(options.outputs)
-        self._tests = [
+        self._monitors: dict[str, DriftMonitor] = {}
+        self._replaced: deque[tuple[DriftMonitor, DriftMonitor]] = deque(maxlen=MAXIMUM_REPLACED)
+        self.configure(options, baselines, tracer)
+
+    def configure(
+        self, options: Options, baselines: Mapping[str, Baseline], tracer: Tracer | None
+    ) -> None:
+        """Record with other options and baselines from now on; class counts go on.
+
+        Parameters and errors are those of the class.
+        """
+        labels_function = _resolved(options.outputs)
+        tests = [
             DriftFunction(output, cast("Callable[..., Any]", _resolved(function)), self.failed)
             for output, function in options.drift_function.items()
         ]
+        with self._lock:
+            self.options, self.tracer = options, tracer
+            self._labels_function, self._tests = labels_function, tests
+            self._baselines = dict(baselines)
+            earlier = self._monitors
+            self._monitors = {output: self._monitor(one) for output, one in baselines.items()}
+            self._watched: dict[str, Watched | None] = {}
+            self._replaced.extend(
+                (monitor, self._monitors[output])
+                for output, monitor in earlier.items()
+                if output in self._monitors
+            )
 
     def record(self, outputs_or_labels: Any) -> None:
         """Count predictions: labels (numbers or class names), or outputs as a model returns them.
@@ -193,6 +214,8 @@ class Recorder:
             self.held.settle(collecting=collecting)
         except Exception:
             self.failed("output", f"{self.name}: an output that could no longer be read")
+        for earlier, monitor in list(self._replaced):
+            monitor.carry_over(earlier)
 
     def monitors(self) -> list[tuple[str, DriftMonitor]]:
         """Each series of outputs with its monitor."""
@@ -202,9 +225,9 @@ class Recorder:
         """Each of the user's own tests by output name."""
         return [(test.name, test) for test in self._tests]
 
-    def expects(self, baselines: Mapping[str, Baseline]) -> bool:
-        """Whether these are the baselines that it already has."""
-        return self._baselines == dict(baselines)
+    def is_configured(self, options: Options, baselines: Mapping[str, Baseline]) -> bool:
+        """Whether these are the options and baselines that it already has."""
+        return self.options == options and self._baselines == dict(baselines)
 
     def check_fit(self, model: Any) -> None:
         """Check, where a built model tells the shapes of its outputs, that the baselines fit.
@@ -229,14 +252,6 @@ class Recorder:
                         f"{self.name!r} has {classes}"
                     )
 
-    def go_on_from(self, earlier: Recorder) -> None:
-        """Take over the counts of the recorder of the same name that this one replaces."""
-        for method, tally in earlier.samples.items():
-            self.samples.setdefault(method, Tally()).add(tally.total())
-        for output, monitor in earlier.monitors():
-            if output in self._monitors:
-                self._monitors[output].carry_over(monitor)
-
     def failed(self, error_type: str, what: str, *, traceback: bool = True) -> None:
         """Count a failure of our own."""
         self._instruments.failed(error_type, what, traceback=traceback)
@@ -249,6 +264,7 @@ class Recorder:
             tally.reset()
         for monitor in self._monitors.values():
             monitor.reset()
+        self._replaced.clear()
         for test in self._tests:
             test.reset()
 

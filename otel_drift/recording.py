@@ -93,19 +93,18 @@ class Recording:
             return known
         baselines = self._baselines(name, model_path)
         with self._lock:
-            known = self._recorders.get(name)
-            if known is not None and known.expects(baselines):
-                return known
-            if known is None and len(self._recorders) >= MAXIMUM_NAMES:
-                name, baselines = "other", dict[str, Baseline]()
-                if name in self._recorders:
-                    return self._recorders[name]
-            made = Recorder(name, self._instruments, self.options, baselines, self._tracer)
-            if known is not None:
-                made.go_on_from(known)
-            self._recorders = {**self._recorders, name: made}
-            self._instruments.attach(made)
-            return made
+            known = self._instruments.recorders.get(name)
+            if known is None:
+                if len(self._instruments.recorders) >= MAXIMUM_NAMES:
+                    name, baselines = "other", dict[str, Baseline]()
+                known = self._instruments.recorder(name, lambda: self._made(name, baselines))
+            if not known.is_configured(self.options, baselines):
+                known.configure(self.options, baselines, self._tracer)
+            self._recorders = {**self._recorders, name: known}
+            return known
+
+    def _made(self, name: str, baselines: Mapping[str, Baseline]) -> Recorder:
+        return Recorder(name, self._instruments, self.options, baselines, self._tracer)
 
     def failed(self, what: str) -> None:
         """Count a failure of our own that belongs to no model."""
