@@ -77,4 +77,4 @@ class Decision:
         try:
             return cls(cast("Kind", kind), float(score or 0.5))
         except ValueError:
-            raise ValueError(f"decision {text!r}: {score!r} is not a finite score") from None
+            raise ValueError(f"decision {text!r}: the score must be a finite number") from None

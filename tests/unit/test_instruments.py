@@ -193,9 +193,10 @@ def test_onset_is_there_only_while_drift_is_active(collected):
 def test_the_same_provider_gets_its_instruments_once(collected):
     for name in ("one", "two"):
         otel_drift.watch(name, Baseline.uniform(2), meter_provider=collected.provider)
-    models = {attributes["keras.model.name"] for _, attributes, _ in collected.points(
-        "keras.prediction.drift.threshold"
-    )}
+    models = {
+        attributes["keras.model.name"]
+        for _, attributes, _ in collected.points("keras.prediction.drift.threshold")
+    }
     assert models == {"one", "two"}
 
 
