@@ -45,6 +45,7 @@ from otel_drift.package import __version__
 
 if TYPE_CHECKING:
     from otel_drift.baseline import Baseline
+    from otel_drift.callbacks import DriftBaseline, TrainingMetrics
     from otel_drift.chi_square import chi_square_test
     from otel_drift.instrumentation import (
         KerasInstrumentor,
@@ -57,10 +58,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Baseline",
+    "DriftBaseline",
     "DriftMonitor",
     "DriftSnapshot",
     "KerasInstrumentor",
     "SequentialDetector",
+    "TrainingMetrics",
     "__version__",
     "chi_square_test",
     "instrument_model",
@@ -70,10 +73,12 @@ __all__ = [
 
 _MODULES = {
     "Baseline": "baseline",
+    "DriftBaseline": "callbacks",
     "DriftMonitor": "monitor",
     "DriftSnapshot": "monitor",
     "KerasInstrumentor": "instrumentation",
     "SequentialDetector": "sequential",
+    "TrainingMetrics": "callbacks",
     "chi_square_test": "chi_square",
     "instrument_model": "instrumentation",
     "uninstrument_model": "instrumentation",

@@ -477,12 +477,21 @@ def fingerprint_of(model: Any) -> str:
     """
     digest = hashlib.sha256()
     for weight in model.weights:
-        values = np.asarray(weight.numpy() if hasattr(weight, "numpy") else weight)
+        values = _host_array(weight.value)
         flat = values.reshape(-1)
         sample = flat[:: max(1, len(flat) // 4096)][:4096]
         digest.update(f"{values.shape}{values.dtype}".encode())
         digest.update(np.ascontiguousarray(sample).tobytes())
     return digest.hexdigest()
+
+
+def _host_array(tensor: Any) -> NDArray[Any]:
+    """Copy a weight of any backend to the host; this may wait for a device."""
+    if hasattr(tensor, "detach"):  # torch, whose bfloat16 NumPy does not know
+        tensor = tensor.detach().cpu()
+        tensor = tensor.float() if str(tensor.dtype) == "torch.bfloat16" else tensor
+        return tensor.numpy()
+    return np.asarray(tensor)
 
 
 def path_beside(model_path: str | os.PathLike[str]) -> Path:

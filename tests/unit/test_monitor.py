@@ -66,7 +66,9 @@ def test_labels_outside_the_baseline_are_invalid_or_other():
     monitor.update([1.0, float("nan"), float("inf"), 1.5])
     snapshot = monitor.snapshot()
     assert dict(zip(snapshot.classes, snapshot.counts.tolist(), strict=True)) == {
-        "0": 1, "1": 1, "2": 1,
+        "0": 1,
+        "1": 1,
+        "2": 1,
         "other": 1,
         "invalid": 6,
     }

@@ -1,0 +1,159 @@
+"""The command ``otel-drift``: look at a baseline, replay a log, choose the average run length.
+
+.. code-block:: console
+
+    $ otel-drift average-run-length --predictions-per-second 100 --false-alarms-per-quarter 1
+    $ otel-drift baseline digits.baseline.json
+    $ otel-drift replay digits.baseline.json labels.npy
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from otel_drift.config import Options
+from otel_drift.package import __version__
+
+SECONDS_PER_QUARTER = 365.25 / 4 * 86_400
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit status: 0, 1 for drift found by ``replay``, 2 for misuse.
+
+    >>> main(["average-run-length", "--predictions-per-second", "100"])
+    With 100 predictions/s (788,940,000 a quarter) and at most 1 false alarm a quarter:
+      average run length A = 788,940,000
+      OTEL_PYTHON_KERAS_AVERAGE_RUN_LENGTH=788940000
+    0
+    """
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except (OSError, ValueError, TypeError) as error:
+        print(f"otel-drift: {error}", file=sys.stderr)
+        return 2
+
+
+def average_run_length(predictions_per_second: float, false_alarms_per_quarter: float) -> int:
+    """Turn traffic and false alarms a quarter into the average run length A.
+
+    The detector promises at most t / A false alarms in any t predictions, on average: A is the
+    traffic of a quarter over the false alarms that are acceptable in it.
+
+    Parameters
+    ----------
+    predictions_per_second
+        Traffic of the model over the whole fleet, on average over the quarter.
+    false_alarms_per_quarter
+        False alarms that are acceptable in 91 days, on average.
+
+    Raises
+    ------
+    ValueError
+        If a number is not above 0, or the answer is below the least average run length.
+
+    Examples
+    --------
+    >>> average_run_length(1, 1)
+    7889400
+    """
+    for name, value in (
+        ("predictions per second", predictions_per_second),
+        ("false alarms per quarter", false_alarms_per_quarter),
+    ):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(f"{name} {value!r}: must be above 0")
+    length = predictions_per_second * SECONDS_PER_QUARTER / false_alarms_per_quarter
+    return math.ceil(Options.of(average_run_length=length).average_run_length)
+
+
+def _average_run_length(options: argparse.Namespace) -> int:
+    rate, alarms = options.predictions_per_second, options.false_alarms_per_quarter
+    length = average_run_length(rate, alarms)
+    print(
+        f"With {rate:g} predictions/s ({rate * SECONDS_PER_QUARTER:,.0f} a quarter) and at most "
+        f"{alarms:g} false alarm{'s' if alarms != 1 else ''} a quarter:\n"
+        f"  average run length A = {length:,}\n"
+        f"  OTEL_PYTHON_KERAS_AVERAGE_RUN_LENGTH={length}"
+    )
+    return 0
+
+
+def _baseline(options: argparse.Namespace) -> int:
+    from otel_drift.baseline import load_baselines
+
+    for output, baseline in load_baselines(options.file).items():
+        size = "known exactly" if baseline.size is None else f"{baseline.size:,} predictions"
+        print(f"{output}: {len(baseline.classes)} classes, {size}")
+        lower, upper = baseline.tolerated_band(options.tolerance)
+        print(f"  {'class':<20} {'share':>8}  tolerated")
+        for name, share, low, high in zip(
+            baseline.classes, baseline.proportions, lower, upper, strict=True
+        ):
+            print(f"  {name:<20} {share:>8.2%}  {low:.2%} to {high:.2%}")
+    return 0
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from otel_drift.baseline import Baseline
+    from otel_drift.sequential import SequentialDetector
+
+    baseline = Baseline.load(options.file, options.output)
+    detector = SequentialDetector(baseline, options.average_run_length, options.tolerance)
+    for alarm in detector.update(_labels(options.labels)):
+        moved = " and ".join(baseline.classes[k] for k in alarm.classes)
+        print(
+            f"prediction {alarm.prediction:,}: class {moved} x{alarm.ratio:g} "
+            f"(probability {alarm.probability:.0%}), since prediction "
+            f"{alarm.prediction - alarm.onset:,}"
+        )
+    print(
+        f"{detector.predictions:,} predictions, {detector.alarms:,} alarms, "
+        f"evidence 10^{detector.evidence:.1f} of 10^{detector.threshold:.1f}"
+    )
+    return 1 if detector.alarms else 0
+
+
+def _labels(path: Path) -> Any:
+    import numpy as np
+
+    if path.suffix == ".npy":
+        return np.load(path, allow_pickle=False)
+    return np.loadtxt(path, dtype=np.int64, ndmin=1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("otel-drift", description="Watch what a model predicts.")
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    command = commands.add_parser(
+        "average-run-length", help="turn traffic and false alarms a quarter into A"
+    )
+    command.set_defaults(command=_average_run_length)
+    command.add_argument("--predictions-per-second", type=float, required=True, metavar="RATE")
+    command.add_argument("--false-alarms-per-quarter", type=float, default=1.0, metavar="NUMBER")
+
+    command = commands.add_parser("baseline", help="check a baseline file and show its band")
+    command.set_defaults(command=_baseline)
+    command.add_argument("file", type=Path)
+    command.add_argument("--tolerance", type=float, default=0.2)
+
+    command = commands.add_parser("replay", help="find drift in a log of predicted classes")
+    command.set_defaults(command=_replay)
+    command.add_argument("file", type=Path, help="baseline file")
+    command.add_argument("labels", type=Path, help="class indices: .npy, or text, one a line")
+    command.add_argument("--output", help="which output's baseline")
+    command.add_argument("--tolerance", type=float, default=0.2)
+    command.add_argument("--average-run-length", type=float, default=1e7)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())
