@@ -36,6 +36,7 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from opentelemetry.instrumentation.utils import suppress_instrumentation
 
 from otel_drift.decision import Decision
 from otel_drift.outputs import INVALID, Labels, label_columns, labels_of, leaves
@@ -464,7 +465,9 @@ def baselines_from_predictions(
 
 def baselines_from_model(model: Any, x: Any, **options: Any) -> dict[str, Baseline]:
     """Predict on data like that of production and count every output of the model."""
-    found = baselines_from_predictions(model.predict(x, verbose=1), **options)
+    with suppress_instrumentation():  # these are not the program's predictions
+        predictions = model.predict(x, verbose=1)
+    found = baselines_from_predictions(predictions, **options)
     fingerprint = fingerprint_of(model)
     return {name: replace(one, model_fingerprint=fingerprint) for name, one in found.items()}
 

@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from typing import Any
 
-from otel_drift.baseline import SUFFIX, Baseline, load_baselines, path_beside
+from otel_drift.baseline import SUFFIX, Baseline, fingerprint_of, load_baselines, path_beside
 from otel_drift.config import Options
+
+SECONDS_TO_SAVE = 600
+"""A model may be saved so much later than its baseline and still be the same."""
 
 
 def find_baselines(
@@ -49,6 +53,36 @@ def find_baselines(
     else:
         return {}
     return load_baselines(candidate) if candidate.is_file() else {}
+
+
+def outdated(
+    baselines: Mapping[str, Baseline], model: Any, model_path: str | os.PathLike[str] | None
+) -> str | None:
+    """Say why a model's baselines are not those of this model, if that shows.
+
+    Parameters
+    ----------
+    baselines
+        By output name.
+    model
+        Compared with the fingerprint that they were saved with.
+    model_path
+        File of the model, for baselines without a fingerprint: they should not be older.
+    """
+    for baseline in baselines.values():
+        if baseline.model_fingerprint is not None:
+            if baseline.model_fingerprint != fingerprint_of(model):
+                return f"{baseline.source} was taken from a model with other weights"
+        elif model_path is not None and _is_older(baseline.source, model_path):
+            return f"{baseline.source} is older than {os.fspath(model_path)}"
+    return None
+
+
+def _is_older(baseline_path: str, model_path: str | os.PathLike[str]) -> bool:
+    if not os.path.isfile(baseline_path):
+        return False  # it was made in code
+    saved = os.path.getmtime(baseline_path) + SECONDS_TO_SAVE
+    return os.path.getmtime(model_path) > saved
 
 
 def _one(value: Baseline | str | os.PathLike[str]) -> Baseline:

@@ -40,7 +40,14 @@ DURATION_BOUNDS_SECONDS = (
     *(0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0),
 )
 P_VALUE_BOUNDS = (*(0.0001, 0.001, 0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9),)
-ERROR_TYPES = ("internal", "output", "baseline", "drift_function", "drift_function_overflow")
+ERROR_TYPES = (
+    "internal",
+    "output",
+    "baseline",
+    "baseline_outdated",
+    "drift_function",
+    "drift_function_overflow",
+)
 """What can fail of ours; each has a series from the start, so that its first failure is seen."""
 MAXIMUM_REPORTS = 100
 """Different failures that are logged; the counter goes on beyond them."""
