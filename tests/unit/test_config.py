@@ -9,6 +9,7 @@ import pytest
 from otel_drift import Baseline, environment_variables
 from otel_drift.config import CHECKS, Configuration, Options
 from otel_drift.decision import Decision
+from otel_drift.sequential import MAXIMUM_AVERAGE_RUN_LENGTH, MINIMUM_AVERAGE_RUN_LENGTH
 
 WRONG = {
     "tolerance": [
@@ -130,6 +131,14 @@ def test_drift_functions_get_the_name_that_the_user_gives():
     assert Options.of(drift_function=mmd).drift_function == {"mmd": mmd}
     assert Options.of(drift_function={"pixels": mmd}).drift_function == {"pixels": mmd}
     assert [*Options.of(drift_function=lambda x, y: None).drift_function] == ["drift_function"]
+
+
+def test_limits_are_the_detectors():
+    for length in (MINIMUM_AVERAGE_RUN_LENGTH, MAXIMUM_AVERAGE_RUN_LENGTH):
+        assert Options.of(average_run_length=length).average_run_length == length
+    for length in (MINIMUM_AVERAGE_RUN_LENGTH * 0.99, MAXIMUM_AVERAGE_RUN_LENGTH * 1.01):
+        with pytest.raises(ValueError, match="from 100 to 1e12"):
+            Options.of(average_run_length=length)
 
 
 def test_baselines_of_every_form():
