@@ -102,10 +102,16 @@ class Models:
         try:
             name = recording.options.model_name or _name_of(model, path)
             recorder = recording.recorder(name, path)
+            if path is not None:  # while it is being loaded, not while it predicts
+                recorder.check_model(model, path)
         except Exception:
             recording.failed(f"model {model.name}: cannot be recorded")
         model.__dict__[STATE] = ModelState(recorder, recording, path)
         return recorder
+
+    def reset(self) -> None:
+        """Start anew in the child of a fork."""
+        self._patch.reset()
 
     def _patch_class(self) -> None:
         if not self._patched:
@@ -159,6 +165,15 @@ def _name_of(model: Any, path: str | None) -> str:
 
 
 _models: Models | None = None
+
+
+def _after_fork() -> None:
+    if _models is not None:
+        _models.reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def models() -> Models:

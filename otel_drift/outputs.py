@@ -171,25 +171,62 @@ def guessed_decision(values: NDArray[Any], activation: str | None) -> Decision |
     return None
 
 
-def activation_of(model: Any, position: int) -> str | None:
-    """Name of the activation behind the model's output at a (flattened) position, if it shows."""
-    try:
-        layer = model.outputs[position]._keras_history.operation
-    except (AttributeError, IndexError, TypeError):
-        layer = getattr(model, "layers", [None])[-1:] or [None]
-        layer = layer[0] if position == 0 else None
+def activation_of(model: Any, output: str, values: NDArray[Any]) -> str | None:
+    """Name of the activation behind one output of a model, if it shows.
+
+    A model with a graph shows it. Of a subclassed one only the order of the layers is known: its
+    last is taken for what makes its only output where size and range agree with that.
+    """
+    symbolic = symbolic_outputs(model)
+    if symbolic:
+        history = getattr(symbolic.get(output), "_keras_history", None)
+        return _activation(getattr(history, "operation", None))
+    if output != "output":
+        return None
+    layers = getattr(model, "layers", None) or [None]
+    units = getattr(layers[-1], "units", None)
+    if values.ndim != 2 or units != values.shape[1] or not _within_0_and_1(values):
+        return None
+    activation = _activation(layers[-1])
+    return activation if activation == "sigmoid" else None  # softmax shows in the values
+
+
+def _activation(layer: Any) -> str | None:
     activation = getattr(layer, "activation", None)
     if activation is None and type(layer).__name__ in ("Softmax", "Sigmoid"):
         return type(layer).__name__.lower()
     return getattr(activation, "__name__", None)
 
 
+def symbolic_outputs(model: Any) -> dict[str, Any]:
+    """Symbolic tensor of each output by name, of a model with a graph; else empty."""
+    try:
+        return dict(leaves(model.output))
+    except (AttributeError, ValueError):
+        outputs = getattr(model, "outputs", None)  # a Sequential has no `output`
+        return {"output": outputs[0]} if outputs else {}
+
+
 def shapes_of(model: Any) -> dict[str, tuple[int | None, ...]]:
     """Shape of each output of a built model by name; empty where it does not tell."""
-    try:
-        return {name: tuple(tensor.shape) for name, tensor in leaves(model.output)}
-    except (AttributeError, ValueError):
-        return {}
+    return {
+        name: tuple(tensor.shape)
+        for name, tensor in symbolic_outputs(model).items()
+        if hasattr(tensor, "shape")
+    }
+
+
+def undecidable(values: NDArray[Any]) -> bool:
+    """Whether an array holds no row from which it could be told how to read it."""
+    return values.size == 0 or (
+        values.dtype.kind in "fV" and not np.isfinite(values.astype(np.float64)).any()
+    )
+
+
+def _within_0_and_1(values: NDArray[Any]) -> bool:
+    number = values.astype(np.float64)
+    number = number[np.isfinite(number)]
+    return bool(number.size and (number >= 0).all() and (number <= 1).all())
 
 
 def _probabilities(values: NDArray[Any]) -> bool:

@@ -13,6 +13,7 @@ made there would be lost.
 from __future__ import annotations
 
 import functools
+import inspect
 import logging
 import threading
 import weakref
@@ -63,6 +64,8 @@ class Patch:
         self._inside = Inside()
         self._enabled = False
         self._functions: dict[str, Callable[..., Any]] = {}
+        self._before: dict[str, Any] = {}
+        self._building = _symbolic_scope()
         backend = keras.backend.backend()
         self._compiling: Callable[[], bool] = _never
         self._recording_gradients: Callable[[], bool] = _never
@@ -87,9 +90,14 @@ class Patch:
         self._enabled = False
         for name, function in self._functions.items():
             members = cast("dict[str, Any]", vars(self._class))
-            if members.get(name) is function:
+            if members.get(name) is not function:
+                continue
+            if name in self._before:
+                setattr(self._class, name, self._before[name])
+            else:
                 delattr(self._class, name)
         self._functions = {}
+        self._before = {}
 
     def reset(self) -> None:
         """Start anew in the child of a fork, which may have happened inside a call."""
@@ -99,12 +107,21 @@ class Patch:
         self._functions[name] = function
         setattr(self._class, name, function)
 
-    def _observing(self, name: str, method: str) -> Callable[..., Any]:
-        cls, compiling = self._class, self._compiling
+    def _next(self, name: str) -> Callable[[Any], Callable[..., Any]]:
+        """Give what looks up, for a model, the method that would run without us."""
+        cls = self._class
+        before = cast("dict[str, Any]", vars(cls)).get(name)
+        if before is None:
+            return lambda model: getattr(super(cls, model), name)  # pyright: ignore
+        self._before[name] = before  # somebody else's patch: it goes on running inside ours
+        return lambda model: before.__get__(model, cls)
 
-        @functools.wraps(getattr(cls, name))
+    def _observing(self, name: str, method: str) -> Callable[..., Any]:
+        compiling, following = self._compiling, self._next(name)
+
+        @functools.wraps(getattr(self._class, name))
         def observed(model: Any, *args: Any, **kwargs: Any) -> Any:
-            call: Any = getattr(super(cls, model), name)  # pyright: ignore
+            call = following(model)
             if compiling() or not self._enabled or self._inside.model:
                 return call(*args, **kwargs)
             return self._outermost(method, model, call, args, kwargs)
@@ -112,11 +129,11 @@ class Patch:
         return observed
 
     def _marking(self, name: str) -> Callable[..., Any]:
-        cls, compiling = self._class, self._compiling
+        compiling, following = self._compiling, self._next(name)
 
-        @functools.wraps(getattr(cls, name))
+        @functools.wraps(getattr(self._class, name))
         def marked(model: Any, *args: Any, **kwargs: Any) -> Any:
-            call: Any = getattr(super(cls, model), name)  # pyright: ignore
+            call = following(model)
             if compiling() or not self._enabled or self._inside.model:
                 return call(*args, **kwargs)
             self._inside.model = True
@@ -132,21 +149,19 @@ class Patch:
     ) -> Any:
         self._inside.model = True
         try:
-            recorder = self._recorder_for(model, args, kwargs)
+            recorder = self._recorder_for(method, model, args, kwargs)
             if recorder is None:
                 return call(*args, **kwargs)
             return self._recorded(recorder, method, model, call, args, kwargs)
         finally:
             self._inside.model = False
 
-    def _recorder_for(self, model: Any, args: Any, kwargs: Any) -> Recorder | None:
+    def _recorder_for(self, method: str, model: Any, args: Any, kwargs: Any) -> Recorder | None:
         """Give the recorder of a call that may be a prediction: never raises."""
         try:
-            if _says_training(kwargs.get("training")) or not is_instrumentation_enabled():
+            if not is_instrumentation_enabled():
                 return None
-            if args and type(args[0]) is self._symbolic:  # built into another model
-                return None
-            if self._recording_gradients():
+            if method == "call" and self._not_predicting(model, args, kwargs):
                 return None
             recorder = self._recorder_of(model)
             if recorder is not None and recorder.held:
@@ -155,6 +170,16 @@ class Patch:
         except Exception:
             logger.warning("a prediction is not recorded", exc_info=True)
             return None
+
+    def _not_predicting(self, model: Any, args: Any, kwargs: Any) -> bool:
+        """Whether a call can be told beforehand to train, or to build another model."""
+        return (
+            _says_training(kwargs.get("training"))
+            or (len(args) > 1 and _says_training(_positional_training(model, args)))
+            or (bool(args) and type(args[0]) is self._symbolic)
+            or self._building()
+            or self._recording_gradients()
+        )
 
     def _recorded(
         self,
@@ -196,7 +221,6 @@ class Patch:
             call = recorder.read(method, model, x, y)
             if call is None:
                 return  # it was traced or built: no prediction, and its span is never ended
-
             if self._torch and method == "call" and kwargs.get("training") is None:
                 output = _with_gradients(y)
                 if output is not None:
@@ -251,8 +275,32 @@ def _says_training(training: Any) -> bool:
         return True
 
 
+def _positional_training(model: Any, args: Any) -> Any:
+    cls: Any = type(model)
+    position = _training_position(cls.call)
+    return args[position] if position is not None and position < len(args) else None
+
+
+@functools.lru_cache(maxsize=256)
+def _training_position(call: Callable[..., Any]) -> int | None:
+    """Where ``training`` stands among the arguments of a model's `call`, after ``self``."""
+    names = list(inspect.signature(call).parameters)
+    return names.index("training") - 1 if "training" in names else None
+
+
 def _never() -> bool:
     return False
+
+
+def _symbolic_scope() -> Callable[[], bool]:
+    """Whether Keras only works out the shapes of a model, on some backends with real arrays."""
+    try:
+        from keras.src.backend.common.symbolic_scope import (  # pyright: ignore # private
+            in_symbolic_scope,  # pyright: ignore[reportUnknownVariableType]
+        )
+    except ImportError:
+        return _never
+    return cast("Callable[[], bool]", in_symbolic_scope)
 
 
 def _tensorflow_recording() -> Callable[[], bool]:

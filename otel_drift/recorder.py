@@ -27,11 +27,12 @@ from opentelemetry.trace import Tracer
 from otel_drift.baseline import Baseline
 from otel_drift.config import Options
 from otel_drift.decision import Decision
+from otel_drift.discovery import outdated
 from otel_drift.drift_function import DriftFunction
 from otel_drift.held import HeldCalls
 from otel_drift.instruments import ERROR_TYPE, METHOD, MODEL, Instruments
 from otel_drift.monitor import DriftMonitor
-from otel_drift.outputs import OTHER, Labels, activation_of, leaves, shapes_of
+from otel_drift.outputs import OTHER, Labels, activation_of, leaves, shapes_of, undecidable
 from otel_drift.tally import Tally
 from otel_drift.tensors import TRACED, UNREADABLE, Later, read
 from otel_drift.watched import Reading, Watched, expected_monitors, reading_of
@@ -93,6 +94,7 @@ class Recorder:
         self._lock = threading.Lock()
         self._attributes = {method: {MODEL: name, METHOD: method} for method in METHODS}
         self._monitors: dict[str, DriftMonitor] = {}
+        self._traced = False
         self._replaced: deque[tuple[DriftMonitor, DriftMonitor]] = deque(maxlen=MAXIMUM_REPLACED)
         self.configure(options, baselines, tracer)
 
@@ -163,38 +165,65 @@ class Recorder:
         x, y
             What went in and came out.
 
-        Raises
-        ------
-        Exception
-            Whatever the user's `outputs` function raises; ValueError for an output whose shape has
-            changed.
+        Notes
+        -----
+        Never raises: what cannot be read is counted in ``keras_instrumentation_errors_total``, and
+        the rest of the call goes on being recorded.
         """
-        if self._labels_function is not None:
-            y = self._labels_function(y)
         call = Call(method, _rows(y), [], [], (x, y) if self._tests else None)
-        parts = list(leaves(_as_labels(y)))
-        for position, (output, value) in enumerate(parts):
-            known = self._watched.get(output)
-            values = read(self._numbered(value), known.decision if known is not None else None)
-            if values is TRACED:
-                return None
-            if values is UNREADABLE:
-                kind = type(value).__name__
-                what = f"{self.name}: output {output!r} of type {kind} cannot be read"
-                self.failed("output", what, traceback=False)
-                continue
-            if output not in self._watched:
-                if isinstance(values, Later):
-                    values = values.read()  # waits, once in an output's life, to learn its shape
-                self._watch(output, values, activation_of(model, position), len(parts) == 1)
-            watched = self._watched[output]
-            if watched is None:
-                continue
-            if isinstance(values, Later):
-                call.later.append((watched, values))
-            else:
-                call.labels.append((watched, watched.labels(values)))
+        try:
+            if self._labels_function is not None:
+                if any(read(value) is TRACED for _, value in leaves(y)):
+                    return None
+                y = self._labels_function(y)
+            parts = list(leaves(_as_labels(y)))
+        except Exception:
+            self.failed("output", f"{self.name}: the outputs function failed")
+            return call
+        for output, value in parts:
+            try:
+                if not self._read_output(call, model, output, value, len(parts) == 1):
+                    return None
+            except Exception:
+                self.failed("output", f"{self.name}: output {output!r} cannot be counted")
         return call
+
+    def _read_output(self, call: Call, model: Any, output: str, value: Any, only: bool) -> bool:
+        """Read one array of a call; False if it was only traced."""
+        known = self._watched.get(output)
+        values = read(self._numbered(value), known.decision if known is not None else None)
+        if values is TRACED:
+            self._say_traced(value)
+            return False
+        if values is UNREADABLE:
+            kind = type(value).__name__
+            what = f"{self.name}: output {output!r} of type {kind} cannot be read"
+            self.failed("output", what, traceback=False)
+            return True
+        if output not in self._watched:
+            if isinstance(values, Later):
+                values = values.read()  # waits, once in an output's life, to learn its shape
+            self._watch(output, values, model, only)
+        watched = self._watched.get(output)
+        if watched is None:
+            return True
+        if isinstance(values, Later):
+            call.later.append((watched, values))
+        else:
+            call.labels.append((watched, watched.labels(values)))
+        return True
+
+    def _say_traced(self, value: Any) -> None:
+        """Say, once, that a program has made a function of a model that bypasses us."""
+        if self._traced or type(value).__module__.startswith("keras."):
+            return  # a model built into another is called through that one
+        self._traced = True
+        logger.warning(
+            "%s: was traced, by jax.jit, tf.function, an export or the like: what the resulting "
+            "function predicts does not pass through Keras and is not recorded; otel_drift.watch "
+            "can count it",
+            self.name,
+        )
 
     def count(self, call: Call) -> None:
         """Count a call that was a prediction."""
@@ -228,6 +257,13 @@ class Recorder:
     def is_configured(self, options: Options, baselines: Mapping[str, Baseline]) -> bool:
         """Whether these are the options and baselines that it already has."""
         return self.options == options and self._baselines == dict(baselines)
+
+    def check_model(self, model: Any, path: str | None) -> None:
+        """Report, once, baselines that were taken from another model than this."""
+        reason = outdated(self._baselines, model, path)
+        if reason is not None:
+            what = f"{self.name}: {reason}: drift may be reported where there is none"
+            self.failed("baseline_outdated", what, traceback=False)
 
     def check_fit(self, model: Any) -> None:
         """Check, where a built model tells the shapes of its outputs, that the baselines fit.
@@ -289,13 +325,16 @@ class Recorder:
         names: list[Any] = array.reshape(-1).tolist()
         return np.array([position.get(str(name), OTHER) for name in names], dtype=np.int64)
 
-    def _watch(self, output: str, values: NDArray[Any], activation: str | None, only: bool) -> None:
-        """Decide, once, how an output is to be read."""
+    def _watch(self, output: str, values: NDArray[Any], model: Any, only: bool) -> None:
+        """Decide, once, how an output is to be read; not from an array that does not tell."""
         with self._lock:
             if output in self._watched:
                 return
             expected = expected_monitors(output, only, self._monitors)
+            activation = activation_of(model, output, values)
             reading = reading_of(output, values, self.options.decision, expected, activation)
+            if reading.decision is None and undecidable(values):
+                return
             self._watched[output] = self._follow(output, reading, expected)
 
     def _follow(

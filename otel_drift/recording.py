@@ -9,17 +9,19 @@ from __future__ import annotations
 
 import logging
 import os
+import pkgutil
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, WeakSet
 
 from opentelemetry import metrics, trace
 from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from otel_drift.baseline import Baseline
-from otel_drift.config import Options
+from otel_drift.config import VARIABLE_PREFIX, Options
 from otel_drift.discovery import find_baselines
 from otel_drift.instruments import SCOPE, Instruments
 from otel_drift.package import __version__
@@ -31,6 +33,7 @@ MAXIMUM_NAMES = 200
 """Model names that get series of their own: a program may make models in a loop."""
 
 _instruments: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary()
+_recordings: WeakSet[Recording] = WeakSet()
 _lock = threading.Lock()
 
 
@@ -79,6 +82,7 @@ class Recording:
         )
         self._recorders: dict[str, Recorder] = {}
         self._lock = threading.Lock()
+        _recordings.add(self)
 
     def recorder(self, name: str, model_path: str | os.PathLike[str] | None = None) -> Recorder:
         """Give the recorder of a model name, made with the baseline that is found for it.
@@ -92,6 +96,8 @@ class Recording:
         if known is not None and model_path is None:
             return known
         baselines = self._baselines(name, model_path)
+        if self._lenient:
+            self.options = _with_functions_that_exist(self.options)
         with self._lock:
             known = self._instruments.recorders.get(name)
             if known is None:
@@ -128,14 +134,43 @@ class Recording:
         except (OSError, ValueError) as error:
             if not self._lenient:
                 raise
-            what = f"{name}: predictions are not tested for drift: {error}"
+            asked = f" ({VARIABLE_PREFIX}BASELINE)" if self.options.baseline is not None else ""
+            what = f"{name}: predictions are not tested for drift: {error}{asked}"
             self._instruments.failed("baseline", what, traceback=False)
             return dict[str, Baseline]()
+
+
+def _with_functions_that_exist(options: Options) -> Options:
+    """Give the options without the functions that are only named and cannot be found.
+
+    Looked up when the first model predicts: earlier, their modules may not be imported yet.
+    """
+    outputs = options.outputs if _exists("outputs", options.outputs) else None
+    tests = {
+        output: function
+        for output, function in options.drift_function.items()
+        if _exists("drift_function", function)
+    }
+    return replace(options, outputs=outputs, drift_function=tests)
+
+
+def _exists(option: str, function: Callable[..., Any] | str | None) -> bool:
+    try:
+        return not isinstance(function, str) or callable(pkgutil.resolve_name(function))
+    except Exception as error:  # whatever importing the program's module may raise
+        logger.warning(
+            "%s%s=%r: must name a function of the program, as 'module:function': %s; "
+            "the default is used",
+            *(VARIABLE_PREFIX, option.upper(), function, error),
+        )
+        return False
 
 
 def _after_fork() -> None:
     global _lock
     _lock = threading.Lock()
+    for recording in list(_recordings):
+        recording.reset()
     for instruments in list(_instruments.values()):
         instruments.reset()
 

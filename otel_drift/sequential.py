@@ -60,7 +60,7 @@ MAXIMUM_AVERAGE_RUN_LENGTH = 1e12
 CHUNK = 32
 """Predictions in a chunk: bets change between chunks only."""
 
-RATIOS = (0.02, 0.5, 2.0, 4.0, 8.0)
+RATIOS = (0.02, 0.5, 2.0, 3.5, 8.0)
 """One class moved: its new share over the old."""
 PAIR_RATIOS = (0.02, 0.5, 2.0)
 """Two classes moved alike."""

@@ -88,6 +88,8 @@ def _read_torch(value: Any, decision: Decision | None) -> Read:
     if torch.jit.is_tracing():
         return TRACED  # it is a plain tensor, but reading it would warn the user
     tensor = value.detach()
+    if value.is_meta:
+        return TRACED
     if not value.is_cpu:
         return _torch_on_device(torch, tensor, decision)
     if tensor.dtype is torch.bfloat16:  # a type NumPy has not
