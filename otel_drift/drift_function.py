@@ -122,18 +122,21 @@ class DriftFunction:
 
     def _test(self, x: Any, y: Any) -> None:
         try:
-            found = self._function(x, y)
-            if found is None:
-                return
-            result = _checked(found)
+            result = _checked(self._function(x, y))
         except Exception as error:
             self._failed("drift_function", f"drift function {self.name!r}: {error!r}")
+            return
+        if result is None:
             return
         self.newest = result
         self._results.append(result)
 
 
-def _checked(found: Any) -> UserTestResult:
+def _checked(found: Any) -> UserTestResult | None:
+    if hasattr(found, "p_value"):  # gangplank's Drift, whose fields may be None
+        found = None if found.p_value is None else (found.p_value, found.test_statistic)
+    if found is None:
+        return None
     p_value, statistic = (float(value) for value in found)
     if not 0 <= p_value <= 1:
         raise ValueError(f"p-value {p_value!r}: must be from 0 to 1")

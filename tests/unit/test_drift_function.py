@@ -1,6 +1,7 @@
 """The user's own test: same series, no harm to anybody."""
 
 import threading
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -95,6 +96,23 @@ def test_a_slow_function_delays_nobody_and_what_finds_no_room_is_counted(collect
     assert errors_of(collected)["drift_function_overflow"] == 10
     go_on.set()
     assert test.wait(SECONDS)
+
+
+def test_the_result_of_gangplank_is_understood(collected):
+    """Its users keep their function: a named tuple whose fields may be None."""
+
+    class Drift(NamedTuple):
+        drift_detected: int | None = None
+        p_value: float | None = None
+        test_statistic: float | None = None
+
+    found = iter([Drift(), Drift(p_value=0.5, test_statistic=2.0), Drift(drift_detected=1)])
+    recorder, test = watched(collected, lambda x, y: next(found))
+    for _ in range(3):
+        recorder.record(np.array([0]))
+    assert test.wait(SECONDS)
+    assert test.take_results() == [(0.5, 2.0)]
+    assert errors_of(collected)["drift_function"] == 0
 
 
 def test_the_function_sees_what_was_predicted_though_the_caller_writes_on():
