@@ -1,0 +1,240 @@
+"""Threads, tasks, forks, and what is kept alive: nothing that is the caller's."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import gc
+import json
+import os
+import threading
+import tracemalloc
+import weakref
+from typing import Any
+
+import harness
+import keras
+import numpy as np
+from harness import argmax, check, dense
+
+THREADS = 4
+CALLS = 150
+
+
+@check()
+def four_threads() -> None:
+    model = dense()
+    inputs = [harness.rows(n) for n in (1, 5, 9, 14)]
+    for x in inputs:
+        model(x)
+    with harness.observed() as found:
+
+        def work(x: Any) -> None:
+            for _ in range(CALLS):
+                model(x)
+
+        threads = [threading.Thread(target=work, args=(x,)) for x in inputs]
+        for thread in threads:
+            thread.start()
+        while any(thread.is_alive() for thread in threads):
+            found.counts()  # collections meanwhile
+            threads[0].join(0.01)
+        for thread in threads:
+            thread.join()
+        expected: dict[str, int] = {}
+        for x in inputs:
+            for name, count in argmax(model.stateless_call(*_values(model), x)[0]).items():
+                expected[name] = expected.get(name, 0) + CALLS * count
+        harness.equal(found.samples(), {"call": CALLS * sum(map(len, inputs))})
+        harness.equal(found.counts(), {"output": expected})
+        harness.equal(found.calls(), {"call": CALLS * THREADS})
+
+
+def _values(model: Any) -> tuple[list[Any], list[Any]]:
+    return (
+        [variable.value for variable in model.trainable_variables],
+        [variable.value for variable in model.non_trainable_variables],
+    )
+
+
+@check()
+def a_context_made_inside_a_prediction() -> None:
+    """What runs later in a context that was copied inside a prediction is counted all the same."""
+    model, x = dense(), harness.rows(12)
+    made: list[contextvars.Context] = []
+
+    class Copying(keras.Model):
+        def call(self, x: Any) -> Any:
+            made.append(contextvars.copy_context())
+            return model(x)
+
+    copying = Copying(name="copying")
+    with harness.observed() as found:
+        copying(x)
+        y = made[-1].run(model, x)
+        harness.equal(found.counts("small"), {"output": argmax(y)})
+
+
+@check()
+def tasks_and_threads_of_asyncio() -> None:
+    model, x = dense(), harness.rows(12)
+    model(x)
+
+    async def serve() -> list[Any]:
+        loop = asyncio.get_running_loop()
+        inside = [loop.run_in_executor(None, model, x) for _ in range(5)]
+        return [*await asyncio.gather(*inside), model(x)]
+
+    with harness.observed() as found:
+        ys = asyncio.run(serve())
+        harness.equal(found.counts(), {"output": argmax(*ys)})
+
+
+@check(backends=("numpy", "torch"))
+def a_fork() -> None:
+    """Parent and child count what each predicts, also the parent's calls that wait in a buffer."""
+    model, x = dense(), harness.rows(12)
+    expected = argmax(model.predict(x, verbose=0))
+    with harness.observed() as found:
+        model.predict_on_batch(x)
+        from_child, to_parent = os.pipe()
+        child = os.fork()
+        if child == 0:
+            try:
+                other = dense(name="born_in_the_child")
+                model.predict_on_batch(x)
+                model.predict_on_batch(x)
+                other.predict_on_batch(x)
+                result: Any = [found.counts("small"), found.samples(), found.errors()]
+            except BaseException as error:
+                result = repr(error)
+            os.write(to_parent, json.dumps(result).encode())
+            os._exit(0)
+        os.close(to_parent)
+        model.predict_on_batch(x)
+        with os.fdopen(from_child) as stream:
+            text = stream.read()
+        os.waitpid(child, 0)
+        twice = {name: 2 * count for name, count in expected.items()}
+        harness.equal(json.loads(text), [{"output": twice}, {"predict_on_batch": 36}, {}])
+        harness.equal(found.counts(), {"output": twice})
+        harness.equal(found.samples(), {"predict_on_batch": 24})
+
+
+@check(backends=("numpy",))
+def a_fork_inside_a_prediction() -> None:
+    """A worker that a model starts, such as a loader of data, counts its own predictions."""
+    small, x = dense(), harness.rows(12)
+    from_child, to_parent = os.pipe()
+
+    class Forking(keras.Model):
+        def call(self, x: Any) -> Any:
+            if os.fork() == 0:
+                try:
+                    small(x)
+                    result: Any = found.counts("small")
+                except BaseException as error:
+                    result = repr(error)
+                os.write(to_parent, json.dumps(result).encode())
+                os._exit(0)
+            return keras.ops.softmax(x)
+
+    forking = Forking(name="forking")
+    expected = argmax(small(x))
+    with harness.observed() as found:
+        forking(x)
+        os.wait()
+        os.close(to_parent)
+        with os.fdopen(from_child) as stream:
+            harness.equal(json.loads(stream.read()), {"output": expected})
+
+
+@check()
+def inputs_and_outputs_are_not_kept() -> None:
+    model = dense()
+    with harness.observed() as found:
+        for entry in harness.ENTRY_POINTS:
+            x = harness.rows(12)
+            y = harness.call(model, entry, x)
+            if harness.BACKEND == "jax" and entry == "__call__":
+                y.block_until_ready()
+                found.counts()
+            alive = [weakref.ref(x), weakref.ref(y)]
+            del x, y
+            gc.collect()
+            harness.equal([one() is None for one in alive], [True, True])
+
+
+@check()
+def a_model_is_not_kept() -> None:
+    with harness.observed() as found:
+        model = dense(name="short_lived")
+        model.predict_on_batch(harness.rows(12))
+        model(harness.rows(12))
+        gone = weakref.ref(model)
+        del model
+        found.counts()
+        keras.backend.clear_session()
+        gc.collect()
+        harness.equal(gone() is None, True)
+        harness.equal(sum(found.counts("short_lived")["output"].values()), 24)
+
+
+@check()
+def memory_does_not_grow() -> None:
+    """10,000 predictions that nobody collects: what waits is worked off at a bounded size."""
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Activation("softmax")], name="same")
+    x = harness.rows(64)
+    y = model.predict_on_batch(x)
+    with harness.observed(baseline=None) as found:
+        recorder = _recorder(model, x)
+        tracemalloc.start()
+        try:
+            _record(recorder, y, 1000)
+            before, _ = tracemalloc.get_traced_memory()
+            _record(recorder, y, 10_000)
+            after, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert after - before < 400_000, after - before
+        harness.equal(sum(found.counts()["output"].values()), 64 * 11_001)
+
+
+def _recorder(model: Any, x: Any) -> Any:
+    from otel_drift.models import models
+
+    model.predict_on_batch(x)
+    return models().recorder_of(model)
+
+
+def _record(recorder: Any, y: Any, times: int) -> None:
+    for _ in range(times):
+        recorder.count(recorder.read("predict", None, None, y))
+
+
+@check(backends=("jax",))
+def outputs_that_are_not_ready_are_not_waited_for() -> None:
+    import jax
+
+    from otel_drift.tensors import Later, read
+
+    slow = jax.jit(lambda x: jax.numpy.linalg.matrix_power(x / 2000, 64))
+    array = jax.numpy.ones((2000, 2000))
+
+    class Slow(keras.Model):
+        def call(self, x: Any) -> Any:
+            return keras.ops.softmax(slow(x))
+
+    model = Slow(name="slow")
+    model(array).block_until_ready()
+    with harness.observed() as found:
+        model(array)  # the first output of all is waited for, to learn its shape
+        y = model(array)
+        harness.equal(isinstance(read(y), Later), True)
+        gone = weakref.ref(y)
+        truth = np.argmax(np.asarray(y), axis=1)
+        harness.equal(sum(found.counts()["output"].values()), 4000)
+        harness.equal(found.counts()["output"].get("other", 0) > 0, bool((truth > 99).any()))
+        del y
+        gc.collect()
+        harness.equal(gone() is None, True)

@@ -1,0 +1,3 @@
+"""The checks run in a process for each backend, which this one must not import."""
+
+collect_ignore = ["checks"]
