@@ -92,7 +92,9 @@ class Options:
         for name, value in values.items():
             label = labels.get(name, name)
             if name not in CHECKS:
-                logger.warning("%s: not an option; there are %s", label, ", ".join(CHECKS))
+                logger.warning(
+                    "%s=%r: not an option; there are %s", label, value, ", ".join(CHECKS)
+                )
                 continue
             try:
                 options = replace(options, **CHECKS[name](label, value))

@@ -1,7 +1,7 @@
 """The user's own drift test: a function of inputs and outputs, run beside the predictions.
 
 It is given what went into a prediction and what came out, and returns a p-value and a statistic,
-or None where there is not enough data:
+or a result that has them by name, like SciPy's, or None where there is not enough data:
 
 >>> def all_alike(x, y):
 ...     return 0.5, float(len(y))
@@ -49,7 +49,8 @@ class DriftFunction:
     name
         The output name under which its p-values are exported.
     function
-        Takes inputs and outputs; returns ``(p_value, statistic)`` or None.
+        Takes inputs and outputs; returns ``(p_value, statistic)``, a result with such fields (as
+        SciPy's have), or None.
     failed
         Called with an error type and a sentence when the function raises, returns nonsense, or
         falls behind.
@@ -133,16 +134,34 @@ class DriftFunction:
 
 
 def _checked(found: Any) -> UserTestResult | None:
-    if hasattr(found, "p_value"):  # gangplank's Drift, whose fields may be None
-        found = None if found.p_value is None else (found.p_value, found.test_statistic)
-    if found is None:
+    """Read what the function returned; None where it had not enough data.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no p-value and statistic.
+    """
+    named = _by_name(found)
+    if found is None or named == (None, None):
         return None
-    p_value, statistic = (float(value) for value in found)
+    p_value, statistic = (float(value) for value in named or found)
     if not 0 <= p_value <= 1:
         raise ValueError(f"p-value {p_value!r}: must be from 0 to 1")
     if not math.isfinite(statistic):
         raise ValueError(f"statistic {statistic!r}: must be finite")
     return UserTestResult(p_value, statistic)
+
+
+FIELDS = (("p_value", "statistic"), ("pvalue", "statistic"), ("p_value", "test_statistic"))
+"""Names of the two in a result that has names: ours, SciPy's, gangplank's."""
+
+
+def _by_name(found: Any) -> tuple[Any, Any] | None:
+    """Read a result by its names: SciPy's, taken as a pair, has the statistic first."""
+    for p_value, statistic in FIELDS:
+        if hasattr(found, p_value) and hasattr(found, statistic):
+            return getattr(found, p_value), getattr(found, statistic)
+    return None
 
 
 def _copied(value: Any) -> Any:

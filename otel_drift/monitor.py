@@ -255,9 +255,11 @@ class DriftMonitor:
     def _take(self, entries: list[Labels]) -> None:
         lengths = [len(entry) for entry in entries]
         labels = self._known(np.concatenate(entries))
+        if self._first is not None and self.baseline is None:
+            learnt = self._learn(labels, self._first)
+            labels, lengths = labels[learnt:], _without_first(learnt, lengths)
         self._counts += np.bincount(labels, minlength=len(self._counts))
-        if self._window is None or self._detector is None:
-            self._learn()
+        if self._window is None or self._detector is None or not len(labels):
             return
         self._windows.extend(self._window.update(labels, lengths))
         alarms = self._detector.update(labels)
@@ -275,12 +277,17 @@ class DriftMonitor:
             known[(known <= INVALID) | (known >= k)] = self._invalid
         return known
 
-    def _learn(self) -> None:
-        if self._first is None or int(self._counts.sum()) < self._first:
-            return
-        learnt = Baseline.from_counts(self._counts, self.classes)
-        self._set_baseline(learnt, ())
-        self._start_tests()
+    def _learn(self, labels: NDArray[np.int64], first: int) -> int:
+        """Count towards the first predictions, which become the baseline; give how many of these.
+
+        Just as many as were asked for, however many wait: not what the buffer happens to hold.
+        """
+        wanted = max(0, first - int(self._counts.sum()))
+        self._counts += np.bincount(labels[:wanted], minlength=len(self._counts))
+        if len(labels) >= wanted:
+            self._set_baseline(Baseline.from_counts(self._counts, self.classes), ())
+            self._start_tests()
+        return min(wanted, len(labels))
 
     def _dated(self, alarm: Alarm) -> DriftAlarm:
         moved = tuple((self.classes[k], alarm.ratio) for k in alarm.classes)
@@ -309,6 +316,20 @@ class _Clock:
     def time_of(self, predictions: float) -> float:
         counts, times = zip(*self._ticks, strict=True)
         return float(np.interp(predictions, counts, times))
+
+
+def _without_first(n: int, lengths: list[int]) -> list[int]:
+    """Take n labels away from the first of some calls, given how many labels each has.
+
+    >>> _without_first(5, [3, 3, 2])
+    [1, 2]
+    """
+    rest: list[int] = []
+    for length in lengths:
+        if length > n:
+            rest.append(length - n)
+        n = max(0, n - length)
+    return rest
 
 
 def _taken(source: deque[T]) -> Iterator[T]:

@@ -13,7 +13,6 @@ made there would be lost.
 from __future__ import annotations
 
 import functools
-import inspect
 import logging
 import threading
 import weakref
@@ -104,6 +103,10 @@ class Patch:
         self._inside = Inside()
 
     def _set(self, name: str, function: Callable[..., Any]) -> None:
+        # Named after where it is found, so that cloudpickle sends a bound method of a model by this
+        # reference, which leads to Keras's own method in a process without us.
+        function.__module__ = self._class.__module__
+        function.__qualname__ = f"{self._class.__qualname__}.{name}"
         self._functions[name] = function
         setattr(self._class, name, function)
 
@@ -161,7 +164,7 @@ class Patch:
         try:
             if not is_instrumentation_enabled():
                 return None
-            if method == "call" and self._not_predicting(model, args, kwargs):
+            if method == "call" and self._not_predicting(args, kwargs):
                 return None
             recorder = self._recorder_of(model)
             if recorder is not None and recorder.held:
@@ -171,11 +174,10 @@ class Patch:
             logger.warning("a prediction is not recorded", exc_info=True)
             return None
 
-    def _not_predicting(self, model: Any, args: Any, kwargs: Any) -> bool:
+    def _not_predicting(self, args: Any, kwargs: Any) -> bool:
         """Whether a call can be told beforehand to train, or to build another model."""
         return (
             _says_training(kwargs.get("training"))
-            or (len(args) > 1 and _says_training(_positional_training(model, args)))
             or (bool(args) and type(args[0]) is self._symbolic)
             or self._building()
             or self._recording_gradients()
@@ -273,19 +275,6 @@ def _says_training(training: Any) -> bool:
         return bool(training)
     except Exception:  # a symbolic flag has no value: the model is being traced
         return True
-
-
-def _positional_training(model: Any, args: Any) -> Any:
-    cls: Any = type(model)
-    position = _training_position(cls.call)
-    return args[position] if position is not None and position < len(args) else None
-
-
-@functools.lru_cache(maxsize=256)
-def _training_position(call: Callable[..., Any]) -> int | None:
-    """Where ``training`` stands among the arguments of a model's `call`, after ``self``."""
-    names = list(inspect.signature(call).parameters)
-    return names.index("training") - 1 if "training" in names else None
 
 
 def _never() -> bool:

@@ -17,7 +17,7 @@ import pkgutil
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from otel_drift.instruments import ERROR_TYPE, METHOD, MODEL, Instruments
 from otel_drift.monitor import DriftMonitor
 from otel_drift.outputs import OTHER, Labels, activation_of, leaves, shapes_of, undecidable
 from otel_drift.tally import Tally
-from otel_drift.tensors import TRACED, UNREADABLE, Later, read
+from otel_drift.tensors import TRACED, UNREADABLE, Later, Unread, read
 from otel_drift.watched import Reading, Watched, expected_monitors, reading_of
 
 logger = logging.getLogger(__name__)
@@ -46,13 +46,17 @@ RECORD = "record"
 """Method of samples that a user hands to `Recorder.record`."""
 
 
+_Labels = list[tuple[Watched, list[Labels]]]
+_Laters = list[tuple[Watched, Later]]
+
+
 class Call(NamedTuple):
     """A call that has returned: all that is to be counted of it, and nothing that is not."""
 
     method: str
     rows: int
-    labels: list[tuple[Watched, list[Labels]]]
-    later: list[tuple[Watched, Later]]
+    labels: _Labels
+    later: _Laters
     tested: tuple[Any, Any] | None
     """Inputs and outputs, where the user has tests of his own."""
 
@@ -170,48 +174,52 @@ class Recorder:
         Never raises: what cannot be read is counted in ``keras_instrumentation_errors_total``, and
         the rest of the call goes on being recorded.
         """
-        call = Call(method, _rows(y), [], [], (x, y) if self._tests else None)
+        outputs, read_now, read_later = y, _Labels(), _Laters()
         try:
             if self._labels_function is not None:
                 if any(read(value) is TRACED for _, value in leaves(y)):
                     return None
-                y = self._labels_function(y)
-            parts = list(leaves(_as_labels(y)))
+                outputs = self._labels_function(y)
+            parts = list(leaves(_as_labels(outputs)))
         except Exception:
             self.failed("output", f"{self.name}: the outputs function failed")
-            return call
+            parts = []
         for output, value in parts:
             try:
-                if not self._read_output(call, model, output, value, len(parts) == 1):
+                found = self._read_output(model, output, value, len(parts) == 1)
+                if found is TRACED:
                     return None
+                if found is None:
+                    continue
+                watched, values = found
+                if isinstance(values, Later):
+                    read_later.append((watched, values))
+                else:
+                    read_now.append((watched, watched.labels(values)))
             except Exception:
                 self.failed("output", f"{self.name}: output {output!r} cannot be counted")
-        return call
+        return Call(method, _rows(y), read_now, read_later, (x, y) if self._tests else None)
 
-    def _read_output(self, call: Call, model: Any, output: str, value: Any, only: bool) -> bool:
-        """Read one array of a call; False if it was only traced."""
+    def _read_output(
+        self, model: Any, output: str, value: Any, only: bool
+    ) -> tuple[Watched, NDArray[Any] | Later] | Literal[Unread.TRACED] | None:
+        """Read one array of a call; None if it is not watched."""
         known = self._watched.get(output)
         values = read(self._numbered(value), known.decision if known is not None else None)
         if values is TRACED:
             self._say_traced(value)
-            return False
+            return TRACED
         if values is UNREADABLE:
             kind = type(value).__name__
             what = f"{self.name}: output {output!r} of type {kind} cannot be read"
             self.failed("output", what, traceback=False)
-            return True
+            return None
         if output not in self._watched:
             if isinstance(values, Later):
                 values = values.read()  # waits, once in an output's life, to learn its shape
             self._watch(output, values, model, only)
         watched = self._watched.get(output)
-        if watched is None:
-            return True
-        if isinstance(values, Later):
-            call.later.append((watched, values))
-        else:
-            call.labels.append((watched, watched.labels(values)))
-        return True
+        return None if watched is None else (watched, values)
 
     def _say_traced(self, value: Any) -> None:
         """Say, once, that a program has made a function of a model that bypasses us."""

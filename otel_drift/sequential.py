@@ -39,7 +39,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -76,12 +76,12 @@ LINEAR, LINEAR_WEIGHTS, LINEAR_PRIOR = (0, 1, 2), (0.09, 0.09, 0.05), 20.0
 """Learnt, any change: places in MEMORIES, weights, predictions that the baseline counts for."""
 SPARSE, SPARSE_WEIGHTS, SPARSE_PRIOR = (3, 1), (0.11, 0.11), 3.0
 """Learnt, a change of the few classes that stand out."""
-STANDS_OUT = 1.5
-"""Standard deviations from which on a class stands out."""
+STANDS_OUT = (1.5, 2.0)
+"""Standard deviations from which on a class stands out, of each."""
 
 CLASSES_PER_CHUNK, MAXIMUM_LESSON = 250, 8
-"""Learnt bets change every chunk up to 500 classes, every fourth at 1,000, every eighth beyond
-2,000: working them out is what costs most, and many classes are learnt slowly anyway."""
+"""Learnt bets change every chunk below 500 classes, every fourth at 1,000, every eighth from 2,000
+on: working them out is what costs most, and many classes are learnt slowly anyway."""
 
 MINIMUM_LEAK = 20_000.0
 ROUNDING = 2.0**-22
@@ -493,7 +493,7 @@ class SequentialDetector:
         started = self._episode.alarm(self._committed, found.onset)
         alarm = Alarm(
             self._committed,
-            math.log10(self._evidence()),
+            max(self.threshold, math.log10(self._evidence())),
             self._committed - started,
             *found[1:],
         )
@@ -724,7 +724,7 @@ def _rest_scale(
     return np.where(up, far, 1 / near)
 
 
-def _clipped_total(base: Floats, lower: Floats, upper: Floats) -> Any:
+def _clipped_total(base: Floats, lower: Floats, upper: Floats) -> Callable[[Floats], Floats]:
     """Return the function ``x -> sum_k clip(x b_k, lower_k, upper_k)`` of an array x."""
     rises, stops = lower / base, upper / base
     by_rise, by_stop = np.argsort(rises), np.argsort(stops)
@@ -817,7 +817,8 @@ def _learnt_bets(learnt: NDArray[np.float32], base: Floats) -> Floats:
     size = few.sum(axis=-1, keepdims=True)
     expected = size * start
     excess = few - expected
-    stands_out = excess * excess > np.float32(STANDS_OUT**2) * (expected + np.float32(0.25))
+    limit = np.square(STANDS_OUT, dtype=np.float32)[:, None]
+    stands_out = excess * excess > limit * (expected + np.float32(0.25))
     prior = np.float32(SPARSE_PRIOR)
     few += prior * start
     few /= prior + size

@@ -85,8 +85,8 @@ def _reader_of(kind: type[Any]) -> Reader:
 
 def _read_torch(value: Any, decision: Decision | None) -> Read:
     torch = sys.modules["torch"]
-    if torch.jit.is_tracing():
-        return TRACED  # it is a plain tensor, but reading it would warn the user
+    if torch.jit.is_tracing() or _in_function_transform(value):
+        return TRACED  # they look like plain tensors, but reading one warns, or is no prediction
     tensor = value.detach()
     if value.is_meta:
         return TRACED
@@ -98,6 +98,22 @@ def _read_torch(value: Any, decision: Decision | None) -> Read:
         return tensor.numpy()
     except RuntimeError:
         return TRACED  # inside vmap and the like there are no numbers to read
+
+
+@functools.lru_cache(maxsize=1)
+def _functorch() -> Callable[[Any], bool]:
+    """Find out how torch tells a tensor inside torch.func's grad, vmap and the like."""
+    try:
+        from torch._C._functorch import (  # pyright: ignore # private, so it may move
+            is_functorch_wrapped_tensor,  # pyright: ignore[reportUnknownVariableType]
+        )
+    except ImportError:
+        return lambda _: False
+    return cast("Callable[[Any], bool]", is_functorch_wrapped_tensor)
+
+
+def _in_function_transform(value: Any) -> bool:
+    return _functorch()(value)
 
 
 def _torch_on_device(torch: Any, tensor: Any, decision: Decision | None) -> Later:

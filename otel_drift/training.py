@@ -26,15 +26,17 @@ class TrainingSign:
     def __init__(self, model: Any) -> None:
         # Looked up anew each time: layers may be frozen, and weights replaced, at any time.
         last = [variable.value for variable in model.trainable_variables[-2:]]
-        self._parameter = min(last, key=lambda parameter: parameter.numel())
+        self._parameter = min(last, key=lambda parameter: parameter.numel(), default=None)
         self._signature = _signature(self._parameter)
 
     def unchanged(self) -> bool:
-        """Whether neither the parameter nor its gradient has changed."""
+        """Whether neither the parameter nor its gradient has changed; true if there is none."""
         return _signature(self._parameter) == self._signature
 
 
 def _signature(parameter: Any) -> tuple[int, int, int]:
+    if parameter is None:
+        return (0, 0, 0)
     gradient = parameter.grad
     return (
         _version(parameter),

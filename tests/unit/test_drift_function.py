@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from scipy.stats import chisquare
 
 import otel_drift
 from otel_drift import Baseline
@@ -47,6 +48,28 @@ def test_p_values_and_statistics_are_in_the_series_under_the_given_name(collecte
         if attributes["keras.model.output"] == "mmd"
     ]
     assert [(one.count, one.sum) for one in histogram] == [(1, 0.25)]
+
+
+class Drift(NamedTuple):
+    """What a gangplank drift function returns."""
+
+    drift_detected: int | None = None
+    p_value: float | None = None
+    test_statistic: float | None = None
+
+
+def test_results_with_names_are_read_by_them(collected):
+    """A pair from SciPy would otherwise be read the wrong way round."""
+    results = iter([Drift(), Drift(p_value=0.25, test_statistic=3.5), chisquare([10, 14])])
+    recorder, test = watched(collected, lambda x, y: next(results))
+    found = []
+    for _ in range(3):
+        recorder.record(np.array([0]))
+        assert test.wait(SECONDS)
+        found.append(test.newest)
+    expected = chisquare([10, 14])
+    assert found == [None, (0.25, 3.5), (expected.pvalue, expected.statistic)]
+    assert errors_of(collected)["drift_function"] == 0
 
 
 @pytest.mark.parametrize(
