@@ -614,28 +614,33 @@ def picture_delay(runs: int, path: Path) -> None:
     plt.close(figure)
 
 
-def picture_run_lengths(runs: int, path: Path) -> None:
+def picture_run_lengths(path: Path) -> None:
     """Run lengths without drift over A, against an exponential distribution of mean A."""
-    figure, ax = plt.subplots(figsize=(5.5, 5), constrained_layout=True)
-    quantiles = -np.log1p(-(np.arange(runs) + 0.5) / runs)
-    kept = quantiles < 2.5
-    for name, p in (
-        ("uniform, K=10", np.full(10, 0.1)),
-        ("2 even", np.full(2, 0.5)),
-        ("0.99/0.01", np.array([0.99, 0.01])),
-        ("Zipf, K=100", zipf(100)),
-    ):
-        a = 1_000
-        found = np.sort(sequential_run_lengths(p, a, runs, 40 * a, 70)) / a
-        ax.plot(quantiles[kept], found[kept], ".", ms=4, label=name)
-    ax.plot([0, 2.5], [0, 2.5], "k-", lw=1, label="what the promise allows on average")
-    ax.set(
-        xlabel="exponential quantile (mean 1)",
-        ylabel="run length without drift / A",
-        title="Run lengths to a false alarm, A = 1,000",
-    )
-    ax.legend(fontsize=8)
-    ax.grid(alpha=0.3)
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.5), constrained_layout=True)
+    for ax, a, runs, longest in zip(axes, (1_000, 200_000), (400, 24), (40, 10), strict=True):
+        quantiles = -np.log1p(-(np.arange(runs) + 0.5) / runs)
+        for name, p in (
+            ("uniform, K=10", np.full(10, 0.1)),
+            ("2 even", np.full(2, 0.5)),
+            ("0.99/0.01", np.array([0.99, 0.01])),
+            ("Zipf, K=100", zipf(100)),
+        ):
+            found = np.sort(sequential_run_lengths(p, a, runs, longest * a, 70)) / a
+            ended = np.isfinite(found)
+            (points,) = ax.plot(quantiles[ended], found[ended], ".", ms=4, label=name)
+            still = np.full((~ended).sum(), longest)
+            ax.plot(quantiles[~ended], still, "^", color=points.get_color(), mfc="none", ms=5)
+            print(f"A = {a:,} {name}: {ended.sum()} of {runs} runs had an alarm in {longest} A")
+        ax.plot([0, 2.5], [0, 2.5], "k-", lw=1, label="exponential, mean A")
+        ax.set(
+            xlim=(0, 2.5),
+            ylim=(0, 12),
+            xlabel="exponential quantile (mean 1)",
+            ylabel="run length without drift / A",
+            title=f"A = {a:,}" + (": triangles, no alarm in 10 A" if longest == 10 else ""),
+        )
+        ax.grid(alpha=0.3)
+    axes[0].legend(fontsize=8)
     figure.savefig(path, dpi=110)
     plt.close(figure)
 
@@ -769,7 +774,7 @@ def main() -> None:
             write_comparison(rows, runs, length)
     if "pictures" in parts and not options.quick:
         picture_delay(100, RESULTS / "detection_delay.png")
-        picture_run_lengths(400, RESULTS / "detection_run_lengths.png")
+        picture_run_lengths(RESULTS / "detection_run_lengths.png")
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ LOST = "0"
 PREDICTIONS_A_SECOND = 2000
 SECONDS_BETWEEN_SCRAPES = 5
 MINUTES = 20
-ONLY_FIRING = '<script>localStorage.hideInactiveAlerts = "true"</script>'
+ONLY_FIRING = """<script>localStorage.hideInactiveAlerts = "true"</script>
+<style>.alert_details pre { display: none }</style>"""
 UNFOLD = """<script>$(function () {
   $("tr.alert-danger.alert_header, tr.alert-danger .alert_header").click();
   $("div.show-annotations").first().click();
@@ -143,14 +144,14 @@ def draw_run(stack: Stack, drifted: float, alerted: list[float]) -> None:
     for axes in (above, below):
         axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
     detector, windows = (moment - drifted for moment in alerted)
-    for axes, moment, text in (
-        (below, detector, "DriftDetected"),
-        (above, windows, "PredictionDistributionShifted"),
+    for axes, moment, height, text in (
+        (below, detector, 0.08, "DriftDetected"),
+        (above, windows, 0.4, "PredictionDistributionShifted"),
     ):
         axes.axvline(moment, color=ORANGE, linewidth=1.4)
         axes.text(
             moment + 2,
-            axes.get_ylim()[1] * 0.08,
+            axes.get_ylim()[1] * height,
             f"{text}\nat the webhook after {moment:.0f} s",
             bbox={"boxstyle": "square,pad=0.15", "color": "white", "alpha": 0.8},
         )
@@ -213,9 +214,10 @@ def draw_p_values(axes: Axes, shares: Any) -> None:
 
 
 def screenshot(prometheus: str, path: Path) -> None:
-    """Take a picture of Prometheus's page of alerts, unfolded as clicks on it would do."""
+    """Take a picture of Prometheus's page of alerts, unfolded as clicks do, without the rules."""
     with urllib.request.urlopen(f"{prometheus}/classic/alerts") as answer:  # noqa: S310
         page = answer.read().decode()
+    page = page.replace(f"{ROOT}/", "")
     page = page.replace("<head>", f'<head><base href="{prometheus}/">{ONLY_FIRING}')
     with tempfile.TemporaryDirectory() as name:
         unfolded = Path(name) / "alerts.html"
@@ -239,7 +241,11 @@ def screenshot(prometheus: str, path: Path) -> None:
     with Image.open(path) as picture:
         grey = picture.convert("L").point(lambda level: 255 if level < 250 else 0)
         (_, _, _, bottom) = grey.getbbox() or (0, 0, 0, picture.height)
-        cropped = picture.convert("RGB").crop((0, 0, picture.width, bottom + 16)).quantize(64)
+        cropped = (
+            picture.convert("RGB")
+            .crop((0, 0, picture.width, min(bottom + 16, picture.height)))
+            .quantize(64)
+        )
     cropped.save(path, optimize=True)
     print(f"wrote docs/pictures/{path.name}")
 

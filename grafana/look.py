@@ -69,7 +69,10 @@ POINTS = 240
 """Of a graph: one each 15 s in an hour. More would cost Prometheus time and show nothing more."""
 DEVIATIONS = "suffix: σ"  # noqa: RUF001
 """Unit of what is measured in standard deviations."""
-ALERTS = "DriftDetected|PredictionDistributionShifted|InvalidPredictions"
+ALERTS = (
+    "DriftDetected|PredictionDistributionShifted|PredictionBaselinesDiffer"
+    "|InvalidPredictions|KerasInstrumentationErrors"
+)
 
 Panel = TypeVar("Panel", bound=Any)
 

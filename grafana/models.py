@@ -97,8 +97,8 @@ def firing() -> Any:
     return (
         number(
             "Alerts firing",
-            "DriftDetected, PredictionDistributionShifted and InvalidPredictions. docs/runbook.md "
-            "says what to do for each.",
+            "Alerts of this project's rules, whatever their severity. docs/runbook.md says what to "
+            "do for each.",
             now(f"count({alerting}) or 0 * count({TRAFFIC})"),
         )
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
