@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, MeterProvider, Observation
@@ -22,8 +22,8 @@ from otel_drift.package import __version__
 from otel_drift.tally import Tally
 
 if TYPE_CHECKING:
+    from otel_drift.drift_function import DriftFunction
     from otel_drift.monitor import DriftMonitor, DriftSnapshot, Exported
-    from otel_drift.recorder import Recorder
 
 logger = logging.getLogger(__name__)
 
@@ -53,10 +53,34 @@ MAXIMUM_REPORTS = 100
 """Different failures that are logged; the counter goes on beyond them."""
 LARGEST_FINITE = 1e300
 
-Row = Iterator[tuple["Recorder", str, "DriftMonitor"]]
+
+class Recorded(Protocol):
+    """What the callbacks read: all that has been recorded of one model."""
+
+    name: str
+    samples: dict[str, Tally]
+
+    def monitors(self) -> list[tuple[str, DriftMonitor]]:
+        """Each series of outputs with its monitor."""
+        ...
+
+    def user_tests(self) -> list[tuple[str, DriftFunction]]:
+        """Each of the user's own tests by output name."""
+        ...
+
+    def settle(self, *, collecting: bool) -> None:
+        """Decide the calls that are held."""
+        ...
+
+    def reset(self) -> None:
+        """Start anew in the child of a fork."""
+        ...
 
 
-class Instruments:
+R = TypeVar("R", bound=Recorded)
+
+
+class Instruments(Generic[R]):
     """The instruments of one meter provider, and the recorders that they read.
 
     Parameters
@@ -66,7 +90,7 @@ class Instruments:
     """
 
     def __init__(self, meter_provider: MeterProvider | None) -> None:
-        self.recorders: dict[str, Recorder] = {}
+        self.recorders: dict[str, R] = {}
         self.logger_provider: Any = None
         self.of_proxy = "Proxy" in type(meter_provider).__name__
         """Whether they were made before there was an SDK: they come alive with it."""
@@ -187,6 +211,13 @@ class Instruments:
                 self._each_output(_onset),
             ),
             (
+                gauge,
+                "keras.prediction.drift.share",
+                "{proportion}",
+                "While drift is active: share now, by estimate, of the classes that moved most",
+                self._moved_shares,
+            ),
+            (
                 counter,
                 "keras.instrumentation.errors",
                 "{error}",
@@ -196,7 +227,7 @@ class Instruments:
         ):
             create(name, callbacks=[observe], unit=unit, description=description)
 
-    def recorder(self, name: str, make: Callable[[], Recorder]) -> Recorder:
+    def recorder(self, name: str, make: Callable[[], R]) -> R:
         """Give the recorder of a name, made if there is none; the callbacks read it from now on."""
         with self._lock:
             found = self.recorders.get(name)
@@ -205,7 +236,7 @@ class Instruments:
                 self.recorders = {**self.recorders, name: found}
             return found
 
-    def detach(self, recorder: Recorder) -> None:
+    def detach(self, recorder: R) -> None:
         """Let the callbacks read a recorder no longer."""
         with self._lock:
             if self.recorders.get(recorder.name) is recorder:
@@ -228,7 +259,7 @@ class Instruments:
         for recorder in list(self.recorders.values()):
             recorder.reset()
 
-    def _monitors(self) -> Row:
+    def _monitors(self) -> Iterator[tuple[R, str, DriftMonitor]]:
         """Go through all monitors, telling first what has come of each since the last time."""
         for recorder in self.recorders.values():
             recorder.settle(collecting=True)
@@ -319,6 +350,14 @@ class Instruments:
                     yield Observation(
                         value, {MODEL: recorder.name, OUTPUT: output, MEASURE: measure}
                     )
+
+    def _moved_shares(self, _: CallbackOptions) -> Iterable[Observation]:
+        for recorder, output, monitor in self._monitors():
+            snapshot = monitor.snapshot()
+            if snapshot.active and snapshot.last_alarm is not None:
+                shares = monitor.exported_shares(snapshot.last_alarm.alarm.contributions)
+                for name, share in shares.items():
+                    yield Observation(share, {MODEL: recorder.name, OUTPUT: output, CLASS: name})
 
     def _errors(self, _: CallbackOptions) -> Iterable[Observation]:
         for error_type, tally in list(self.errors.items()):

@@ -38,7 +38,12 @@ from otel_drift.baseline import DEFAULT_TOLERANCE, RESERVED, Baseline, Floats
 from otel_drift.chi_square import ChiSquareWindow, WindowResult
 from otel_drift.decision import Decision
 from otel_drift.outputs import INVALID, OTHER, Labels, labels_of
-from otel_drift.sequential import DEFAULT_AVERAGE_RUN_LENGTH, Alarm, SequentialDetector
+from otel_drift.sequential import (
+    DEFAULT_AVERAGE_RUN_LENGTH,
+    Alarm,
+    ClassShift,
+    SequentialDetector,
+)
 
 T = TypeVar("T")
 
@@ -47,6 +52,8 @@ BUFFERED_LABELS = 65_536
 """Calls and labels from which on the buffer is worked off at once."""
 MAXIMUM_EXPORTED = 100
 """Classes that get series of their own; the rarest beyond them are exported as ``other``."""
+MOST = 0.9
+"""Part of a change that is accounted for by naming classes."""
 UNREAD_RESULTS = 100_000
 """Windows and alarms kept for a reader that does not come."""
 
@@ -227,6 +234,23 @@ class DriftMonitor:
                 active=detector.active if detector else False,
                 last_alarm=self._last_alarm,
             )
+
+    def exported_shares(self, shifts: Sequence[ClassShift]) -> dict[str, float]:
+        """Give the estimated shares of the classes that account for most of a change.
+
+        Those that together make up `MOST` of it, at most 3, by the names that they are exported
+        under; classes without a series of their own are left out.
+        """
+        shares: dict[str, float] = {}
+        explained = 0.0
+        for shift in shifts[:3]:
+            name = self.exported.classes[int(self.exported.position[shift.position])]
+            if name == self.classes[shift.position]:
+                shares[name] = shift.estimate
+            explained += shift.contribution
+            if explained >= MOST:
+                break
+        return shares
 
     def take_windows(self) -> list[WindowResult]:
         """Return the windows that have closed since the last time; each is returned once."""

@@ -86,7 +86,7 @@ class Recorder:
     def __init__(
         self,
         name: str,
-        instruments: Instruments,
+        instruments: Instruments[Recorder],
         options: Options,
         baselines: Mapping[str, Baseline],
         tracer: Tracer | None = None,

@@ -32,12 +32,12 @@ logger = logging.getLogger(__name__)
 MAXIMUM_NAMES = 200
 """Model names that get series of their own: a program may make models in a loop."""
 
-_instruments: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary()
+_instruments: WeakKeyDictionary[MeterProvider, Instruments[Recorder]] = WeakKeyDictionary()
 _recordings: WeakSet[Recording] = WeakSet()
 _lock = threading.Lock()
 
 
-def instruments_of(meter_provider: MeterProvider | None) -> Instruments:
+def instruments_of(meter_provider: MeterProvider | None) -> Instruments[Recorder]:
     """Give the instruments of a meter provider (None: the global one), made once."""
     given = meter_provider or metrics.get_meter_provider()
     with _lock:

@@ -121,7 +121,7 @@ def test_a_file_keeps_what_is_right_and_warns_of_the_rest(caplog):
     messages = [one.getMessage() for one in caplog.records]
     assert len(messages) == 2
     assert "keras.tolerance='abc'" in messages[0]
-    assert "keras.colour: not an option" in messages[1]
+    assert "keras.colour='red': not an option" in messages[1]
 
 
 def test_drift_functions_get_the_name_that_the_user_gives():

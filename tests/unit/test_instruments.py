@@ -47,6 +47,10 @@ CONTRACT = {
     "keras.prediction.drift.alarms": (Sum, "{alarm}", {"keras.model.output"}),
     "keras.prediction.drift.active": (Gauge, "{state}", {"keras.model.output"}),
     "keras.prediction.drift.onset": (Gauge, "s", {"keras.model.output"}),
+    "keras.prediction.drift.share": (
+        *(Gauge, "{proportion}"),
+        {"keras.model.output", "keras.prediction.class"},
+    ),
     "keras.prediction.drift.effect": (
         *(Gauge, "{effect}"),
         {"keras.model.output", "keras.prediction.drift.measure"},
@@ -188,6 +192,14 @@ def test_onset_is_there_only_while_drift_is_active(collected):
     recorder.record(random.integers(0, 10, size=20_000))
     assert collected.values("keras.prediction.drift.active", "keras.model.output") == {"output": 0}
     assert collected.points("keras.prediction.drift.onset") == []
+    assert collected.points("keras.prediction.drift.share") == []
+
+
+def test_the_classes_that_moved_most_are_named_from_the_first_alarm_on(collected):
+    drifted(collected)
+    shares = collected.values("keras.prediction.drift.share", "keras.prediction.class")
+    assert list(shares) == ["0"]
+    assert 0 < shares["0"] < 0.02
 
 
 def test_the_same_provider_gets_its_instruments_once(collected):
