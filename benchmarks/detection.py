@@ -630,7 +630,8 @@ def picture_run_lengths(path: Path) -> None:
             (points,) = ax.plot(quantiles[ended], found[ended], ".", ms=4, label=name)
             still = np.full((~ended).sum(), longest)
             ax.plot(quantiles[~ended], still, "^", color=points.get_color(), mfc="none", ms=5)
-            print(f"A = {a:,} {name}: {ended.sum()} of {runs} runs had an alarm in {longest} A")
+            mean = measured_run_length(found, longest)
+            print(f"A = {a:,} {name}: {ended.sum()} of {runs} in {longest} A, mean {mean:.1f} A")
         ax.plot([0, 2.5], [0, 2.5], "k-", lw=1, label="exponential, mean A")
         ax.set(
             xlim=(0, 2.5),

@@ -38,6 +38,7 @@ CONTRACT = {
     "keras_prediction_drift_alarms_total": OF_OUTPUT,
     "keras_prediction_drift_active": OF_OUTPUT,
     "keras_prediction_drift_onset_seconds": OF_OUTPUT,
+    "keras_prediction_drift_share": OF_CLASS,
     "keras_instrumentation_errors_total": {"error_type"},
     **{
         f"{histogram}_{part}": labels | ({"le"} if part == "bucket" else set())
@@ -96,7 +97,7 @@ def test_a_lost_class_reaches_the_webhook(
         lambda one: one.firing("PredictionDistributionShifted"), seconds=90
     )
     assert shifted is not None
-    # At the very first notification the counters may not have shown yet which class it is.
+    assert "Moved most: class 0 from 9.9" in sent["annotations"]["description"]
     for one in shifted.firing():
         assert "class 0 from 9.9" in one["annotations"]["description"]
 
