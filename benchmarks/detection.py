@@ -51,7 +51,8 @@ from scipy.stats import ks_2samp
 
 from otel_drift import Baseline
 from otel_drift.chi_square import Cells
-from otel_drift.sequential import SequentialDetector, _projection_scale
+from otel_drift.projection import projection_scale
+from otel_drift.sequential import SequentialDetector
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -84,7 +85,7 @@ class Shift:
         nearest = p
         if tolerance:
             nearest = np.clip(
-                _projection_scale(np.maximum(q, 1e-300), lower, upper) * q, lower, upper
+                projection_scale(np.maximum(q, 1e-300), lower, upper) * q, lower, upper
             )
         some = q > 0
         return math.log(run_length) / float((q[some] * np.log(q[some] / nearest[some])).sum())

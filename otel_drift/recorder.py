@@ -180,7 +180,7 @@ class Recorder:
                 if any(read(value) is TRACED for _, value in leaves(y)):
                     return None
                 outputs = self._labels_function(y)
-            parts = list(leaves(_as_labels(outputs)))
+            parts = _parts(outputs)
         except Exception:
             self.failed("output", f"{self.name}: the outputs function failed")
             parts = []
@@ -206,6 +206,8 @@ class Recorder:
         """Read one array of a call; None if it is not watched."""
         known = self._watched.get(output)
         values = read(self._numbered(value), known.decision if known is not None else None)
+        if known is not None and type(values) is np.ndarray:
+            return known, values
         if values is TRACED:
             self._say_traced(value)
             return TRACED
@@ -391,14 +393,22 @@ def _as_labels(y: Any) -> Any:
     return np.asarray(items) if isinstance(items[0], (str, int, float, np.generic)) else items
 
 
+def _parts(y: Any) -> list[tuple[str, Any]]:
+    """Name the arrays of an output; quickly where there is only one."""
+    if hasattr(y, "shape"):
+        return [("output", y)]
+    return list(leaves(_as_labels(y)))
+
+
 def _rows(y: Any) -> int:
     """Count the rows of the first array of an output."""
-    for _, value in leaves(_as_labels(y)):
-        shape = getattr(value, "shape", None)
-        if shape is not None and len(shape) > 0:
-            return int(shape[0])
-        return 1
-    return 0
+    shape = getattr(y, "shape", None)
+    if shape is None:
+        parts = _parts(y)
+        if not parts:
+            return 0
+        shape = getattr(parts[0][1], "shape", ())
+    return int(shape[0]) if len(shape) > 0 else 1
 
 
 def _counter(watched: Watched, later: Later) -> Callable[[NDArray[Any]], None]:

@@ -39,7 +39,7 @@ from __future__ import annotations
 
 import base64
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -47,6 +47,15 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from otel_drift.baseline import DEFAULT_TOLERANCE, Baseline
+from otel_drift.bets import (
+    MEMORIES,
+    fixed_bets,
+    learnt_bets,
+    learnt_log_products,
+    walks_of,
+    weights_of,
+)
+from otel_drift.projection import into_band, projection_scale
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -59,25 +68,6 @@ MAXIMUM_AVERAGE_RUN_LENGTH = 1e12
 
 CHUNK = 32
 """Predictions in a chunk: bets change between chunks only."""
-
-RATIOS = (0.02, 0.5, 2.0, 3.5, 8.0)
-"""One class moved: its new share over the old."""
-PAIR_RATIOS = (0.02, 0.5, 2.0)
-"""Two classes moved alike."""
-PAIRED_CLASSES = 10
-"""The commonest classes, of which every two are bet on."""
-SINGLE_WEIGHT, PAIR_WEIGHT = 0.40, 0.15
-LARGEST_SHARE = 0.9
-"""Bets that give the moved classes more than this together are left out."""
-
-MEMORIES = (200.0, 1_000.0, 5_000.0, 300.0)
-"""Predictions after which what was learnt has faded to 1/e."""
-LINEAR, LINEAR_WEIGHTS, LINEAR_PRIOR = (0, 1, 2), (0.09, 0.09, 0.05), 20.0
-"""Learnt, any change: places in MEMORIES, weights, predictions that the baseline counts for."""
-SPARSE, SPARSE_WEIGHTS, SPARSE_PRIOR = (3, 1), (0.11, 0.11), 3.0
-"""Learnt, a change of the few classes that stand out."""
-STANDS_OUT = (1.5, 2.0)
-"""Standard deviations from which on a class stands out, of each."""
 
 CLASSES_PER_CHUNK, MAXIMUM_LESSON = 250, 8
 """Learnt bets change every chunk below 500 classes, every fourth at 1,000, every eighth from 2,000
@@ -186,9 +176,9 @@ class SequentialDetector:
         self.average_run_length = _checked_average_run_length(average_run_length)
         self.tolerance = float(tolerance)
         self._lower, self._upper = baseline.tolerated_band(tolerance)
-        self._base = _into_band(baseline.starting_proportions(), self._lower, self._upper)
-        self._fixed = _fixed_bets(self._base, self._lower, self._upper)
-        self._weights = _weights(self._fixed)
+        self._base = into_band(baseline.starting_proportions(), self._lower, self._upper)
+        self._fixed = fixed_bets(self._base, self._lower, self._upper)
+        self._weights = weights_of(self._fixed)
         self._weights32 = self._weights.astype(np.float32)
         self._leak = max(self.average_run_length / 100, MINIMUM_LEAK)
         self._ceiling = _ceiling(self.average_run_length, self._weights)
@@ -200,7 +190,7 @@ class SequentialDetector:
         self._lesson_chunks = min(MAXIMUM_LESSON, max(1, k // CLASSES_PER_CHUNK))
         self._unlearnt = np.zeros(k, np.float32)
         self._unlearnt_chunks = 0
-        self._walks, self._walk_of = _walks(self._fixed)
+        self._walks, self._walk_of = walks_of(self._fixed)
         self._cusum = np.zeros(len(self._walks), np.float32)
         self._since = np.zeros(len(self._walks), np.uint32)
 
@@ -409,7 +399,7 @@ class SequentialDetector:
         learnt, lesson = self._learn(counts)
         logs = np.empty((len(counts), len(self._weights)))
         self._fixed.log_products(counts, sizes, out=logs[:, : self._fixed.size])
-        logs[:, self._fixed.size :] = _learnt_log_products(
+        logs[:, self._fixed.size :] = learnt_log_products(
             learnt, lesson, counts, self._base, self._lower, self._upper
         )
         growth = logs - (sizes / self._leak + ROUNDING)[:, None]
@@ -511,7 +501,7 @@ class SequentialDetector:
         reset = float(self._since[self._walk_of[int(evidence.argmax())]])
         classes, ratio, probability = self._fixed.most_probable(evidence[: self._fixed.size])
         estimate = self._fixed.mixture(evidence[: self._fixed.size] / total, self._base)
-        estimate += (evidence[self._fixed.size :] / total) @ _learnt_bets(learnt, self._base)
+        estimate += (evidence[self._fixed.size :] / total) @ learnt_bets(learnt, self._base)
         return Explanation(
             round((age + reset) / 2),
             classes,
@@ -545,355 +535,10 @@ class _Episode:
         return self.started
 
 
-@dataclass(frozen=True)
-class _FixedBets:
-    """Bets that one class, or two alike, have moved by a ratio and the rest in proportion.
-
-    With base proportions b, bet i gives a moved class k the share ``ratio_i b_k`` and any other
-    ``rest_i b_k``. Projecting it leaves the log ratio ``log(q_k / p*_k)`` the same for all classes
-    that are not moved, unless one of them meets an edge of its band. So three numbers a bet stand
-    for its K log ratios; bets where a class does meet an edge are worked out class by class.
-
-    Shapes: F bets, 5 * K of one class (ratio by ratio), then the pairs (likewise).
-    """
-
-    first: Indices
-    second: Indices
-    """Moved classes; the same twice where one moved."""
-    ratio: Floats
-    rest: Floats
-    used: NDArray[np.bool_]
-    """False where a bet is inside the band or impossible: it has weight 0."""
-    log_rest: Floats
-    """Log ratio of the classes that did not move."""
-    gain_first: Floats
-    gain_second: Floats
-    """Log ratios of the moved classes, less `log_rest`."""
-    edged: Indices
-    """Bets where a class that did not move meets an edge of its band."""
-    log_scale: Floats
-    """Logarithm of p* over the base of classes that did not move, where they meet no edge."""
-    log_lower: Floats
-    log_upper: Floats
-    """Shape (K,): edges of the band over the base."""
-
-    @property
-    def size(self) -> int:
-        return len(self.ratio)
-
-    @property
-    def singles(self) -> int:
-        return len(self.log_lower) * len(RATIOS)
-
-    def log_products(self, counts: Floats, sizes: Floats, out: Floats) -> None:
-        """Write ``sum_k c_k log(q_k / p*_k)`` for chunks (T, K) and every bet: shape (T, F)."""
-        t, k = counts.shape
-        one = out[:, : self.singles].reshape(t, len(RATIOS), k)
-        two = out[:, self.singles :]
-        np.multiply(counts[:, None, :], self.gain_first[: self.singles].reshape(-1, k), out=one)
-        if two.shape[1]:
-            first, second = self.first[self.singles :], self.second[self.singles :]
-            np.multiply(counts[:, first], self.gain_first[self.singles :], out=two)
-            two += counts[:, second] * self.gain_second[self.singles :]
-        out += sizes[:, None] * self.log_rest
-        if len(self.edged):
-            seen = np.flatnonzero(counts.any(axis=0))
-            out[:, self.edged] = counts[:, seen] @ self._log_ratios(seen, self.edged)
-
-    def _log_ratios(self, classes: Indices, bets: Indices) -> Floats:
-        """``log(q_k / p*_k)``, shape (classes, bets)."""
-        logs = np.log(self.rest[bets]) - np.clip(
-            self.log_scale[bets], self.log_lower[classes, None], self.log_upper[classes, None]
-        )
-        second = (self.log_rest + self.gain_second)[bets]
-        logs = np.where(classes[:, None] == self.second[bets], second, logs)
-        first = (self.log_rest + self.gain_first)[bets]
-        return np.where(classes[:, None] == self.first[bets], first, logs)
-
-    def most_probable(self, evidence: Floats) -> tuple[tuple[int, ...], float, float]:
-        """Find the class or pair with most evidence, its best ratio and posterior probability."""
-        total = float(evidence.sum())
-        if not total > 0:
-            return (), 1.0, 0.0
-        one = evidence[: self.singles].reshape(len(RATIOS), -1)
-        two = evidence[self.singles :].reshape(len(PAIR_RATIOS), -1)
-        alike = np.concatenate([one.sum(axis=0), two.sum(axis=0)])
-        best = int(alike.argmax())
-        probability = float(alike[best]) / total
-        if best < one.shape[1]:
-            return (best,), RATIOS[int(one[:, best].argmax())], probability
-        pair = best - one.shape[1]
-        bet = self.singles + pair
-        classes = (int(self.first[bet]), int(self.second[bet]))
-        return classes, PAIR_RATIOS[int(two[:, pair].argmax())], probability
-
-    def mixture(self, weights: Floats, base: Floats) -> Floats:
-        """Weighted sum of the bets, shape (K,)."""
-        change = weights * (self.ratio - self.rest)
-        moved = np.bincount(self.first, weights=change, minlength=len(base))
-        pairs = slice(self.singles, None)
-        moved += np.bincount(self.second[pairs], weights=change[pairs], minlength=len(base))
-        return base * (float(weights @ self.rest) + moved)
-
-
-def _fixed_bets(base: Floats, lower: Floats, upper: Floats) -> _FixedBets:
-    """Lay out both families and project each bet onto the band."""
-    k = len(base)
-    common = np.sort(np.argsort(-base, kind="stable")[:PAIRED_CLASSES])
-    i, j = np.triu_indices(len(common), 1) if k > 2 else (np.zeros(0, np.intp),) * 2
-    one = np.tile(np.arange(k), len(RATIOS))
-    first = np.concatenate([one, np.tile(common[i], len(PAIR_RATIOS))])
-    second = np.concatenate([one, np.tile(common[j], len(PAIR_RATIOS))])
-    ratio = np.concatenate([np.repeat(RATIOS, k), np.repeat(PAIR_RATIOS, len(i))])
-    pair = first != second
-
-    share = base[first] + np.where(pair, base[second], 0)
-    used = (ratio * share <= LARGEST_SHARE) & (share < 1)
-    used &= ~(
-        _within(ratio * base[first], lower[first], upper[first])
-        & _within(ratio * base[second], lower[second], upper[second])
-    )
-    ratio = np.where(used, ratio, 1.0)
-    rest = np.where(used, (1 - ratio * share) / np.where(used, 1 - share, 1), 1.0)
-
-    scale = np.ones(len(ratio))
-    scale[used] = _rest_scale(
-        base, lower, upper, first[used], second[used], ratio[used] / rest[used]
-    )
-    with np.errstate(divide="ignore"):
-        log_lower = np.minimum(np.log(lower / base), 0)
-        log_upper = np.maximum(np.log(upper / base), 0)
-    log_scale, log_turn = np.log(scale), np.log(ratio / rest)
-    log_first, log_second = (
-        np.log(ratio) - np.clip(log_scale + log_turn, log_lower[moved], log_upper[moved])
-        for moved in (first, second)
-    )
-    meets = (log_scale < log_lower.max()) | (log_scale > log_upper.min())
-    log_rest = np.where(used, np.log(rest) - log_scale, 0.0)
-    return _FixedBets(
-        first=first,
-        second=second,
-        ratio=ratio,
-        rest=rest,
-        used=used,
-        log_rest=log_rest,
-        gain_first=np.where(used, log_first - log_rest, 0.0),
-        gain_second=np.where(used, log_second - log_rest, 0.0),
-        edged=np.flatnonzero(used & meets),
-        log_scale=log_scale,
-        log_lower=log_lower,
-        log_upper=log_upper,
-    )
-
-
-def _within(shares: Floats, lower: Floats, upper: Floats) -> NDArray[np.bool_]:
-    return (lower <= shares) & (shares <= upper)
-
-
-def _rest_scale(
-    base: Floats, lower: Floats, upper: Floats, first: Indices, second: Indices, turn: Floats
-) -> Floats:
-    """Find p* over the base, for the classes that did not move, of each bet.
-
-    With that scale x, ``p* = clip(x b, lower, upper)``, and ``clip(x turn b, lower, upper)`` for
-    the moved classes. The sum over all classes is piecewise linear in x with breaks at the edges
-    of the bands, so it is looked up in sorted cumulative sums. Bisection, for all bets at once;
-    what is returned is the end at which p* sums to at least 1.
-    """
-    total = _clipped_total(base, lower, upper)
-    pair = first != second
-
-    def excess(x: Floats) -> Floats:
-        change = np.zeros(len(x))
-        for k, counted in ((first, True), (second, pair)):
-            b, low, high = base[k], lower[k], upper[k]
-            change += counted * (np.clip(x * turn * b, low, high) - np.clip(x * b, low, high))
-        return total(x) + change - 1
-
-    # Moved up, the rest goes down: x in [0, 1]. Moved down: 1/x in [smallest, 1].
-    up = turn >= 1
-    edge = np.maximum(upper[first] / base[first], upper[second] / base[second]) / turn
-    near = np.where(up, 0.0, 1 / np.maximum(edge, (upper / base).max()))
-    far = np.ones(len(turn))
-    for _ in range(60):
-        middle = (near + far) / 2
-        enough = excess(np.where(up, middle, 1 / middle)) >= 0
-        beyond = enough == up
-        far = np.where(beyond, middle, far)
-        near = np.where(beyond, near, middle)
-    return np.where(up, far, 1 / near)
-
-
-def _clipped_total(base: Floats, lower: Floats, upper: Floats) -> Callable[[Floats], Floats]:
-    """Return the function ``x -> sum_k clip(x b_k, lower_k, upper_k)`` of an array x."""
-    rises, stops = lower / base, upper / base
-    by_rise, by_stop = np.argsort(rises), np.argsort(stops)
-    rises, stops = rises[by_rise], stops[by_stop]
-
-    def sums(values: Floats) -> Floats:
-        return np.concatenate([[0.0], np.cumsum(values)])
-
-    base_risen, base_stopped = sums(base[by_rise]), sums(base[by_stop])
-    lower_risen, upper_stopped = sums(lower[by_rise]), sums(upper[by_stop])
-
-    def total(x: Floats) -> Floats:
-        risen = np.searchsorted(rises, x, side="right")
-        stopped = np.searchsorted(stops, x, side="left")
-        return (
-            lower_risen[-1]
-            - lower_risen[risen]
-            + x * (base_risen[risen] - base_stopped[stopped])
-            + upper_stopped[stopped]
-        )
-
-    return total
-
-
-def _projection_scales(q: Floats, lower: Floats, upper: Floats, start: Floats) -> Floats:
-    """Project distributions onto the band: p* = clip(s q, lower, upper), summing to 1.
-
-    The tolerated distribution nearest to q in Kullback-Leibler divergence KL(q || p). The sum is
-    piecewise linear in s, so that Newton's method inside a bracket is exact after a few steps.
-
-    Parameters
-    ----------
-    q
-        Shape (n, K), all above 0, rows summing to 1.
-    start
-        First guess of s, shape (n,).
-
-    Returns
-    -------
-    s, shape (n,), rounded up: a sum above 1 keeps the bet valid, and the answer does not depend
-    on the first guess.
-    """
-    scales = start.copy()
-    todo, s = np.arange(len(q)), start
-    low, high = np.zeros(len(q)), np.full(len(q), np.inf)
-    for _ in range(200):
-        scaled = s[:, None] * q
-        nearest = np.clip(scaled, lower, upper)
-        gap = nearest.sum(axis=1) - 1
-        going = np.abs(gap) > 1e-13
-        left = np.count_nonzero(going)
-        if left < len(todo):
-            scales[todo] = s
-        if not left:
-            break
-        if left <= len(todo) / 2:
-            todo, q, s, gap = todo[going], q[going], s[going], gap[going]
-            scaled, nearest = scaled[going], nearest[going]
-            low, high, going = low[going], high[going], going[going]
-        low, high = np.where(gap < 0, s, low), np.where(gap < 0, high, s)
-        slope = np.where(nearest == scaled, q, 0.0).sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            step = s - gap / slope
-        middle = np.where(high == np.inf, 2 * s, np.where(low == 0, s / 2, np.sqrt(low * high)))
-        moved = np.where((slope > 0) & (low < step) & (step < high), step, middle)
-        s = np.where(going, moved, s)
-    else:
-        scales[todo] = high
-    return (np.floor(scales * 2**40) + 1) / 2**40
-
-
-def _projection_scale(q: Floats, lower: Floats, upper: Floats) -> float:
-    """`_projection_scales` of one distribution, shape (K,)."""
-    return float(_projection_scales(q[None], lower, upper, np.ones(1))[0])
-
-
-def _into_band(p: Floats, lower: Floats, upper: Floats) -> Floats:
-    """Return p where it is tolerated, else the nearest tolerated distribution."""
-    inside = np.clip(_projection_scale(p, lower, upper) * p, lower, upper)
-    return inside / inside.sum()
-
-
-def _learnt_bets(learnt: NDArray[np.float32], base: Floats) -> Floats:
-    """Distributions that the learnt bets are on: (..., memories, K) -> (..., bets, K)."""
-    # In float32: a bet may be on any distribution, so only the final division has to be exact.
-    start = base.astype(np.float32)
-    bets = np.empty((*learnt.shape[:-2], len(LINEAR) + len(SPARSE), len(base)), np.float32)
-    np.add(learnt[..., : len(LINEAR), :], np.float32(LINEAR_PRIOR) * start, out=bets[..., :3, :])
-    few = learnt[..., SPARSE, :]
-    size = few.sum(axis=-1, keepdims=True)
-    expected = size * start
-    excess = few - expected
-    limit = np.square(STANDS_OUT, dtype=np.float32)[:, None]
-    stands_out = excess * excess > limit * (expected + np.float32(0.25))
-    prior = np.float32(SPARSE_PRIOR)
-    few += prior * start
-    few /= prior + size
-    bets[..., len(LINEAR) :, :] = np.where(stands_out, few, start)
-    exact = bets.astype(np.float64)
-    exact /= exact.sum(axis=-1, keepdims=True)
-    return exact
-
-
-def _learnt_log_products(
-    learnt: NDArray[np.float32],
-    lesson: Indices,
-    counts: Floats,
-    base: Floats,
-    lower: Floats,
-    upper: Floats,
-) -> Floats:
-    """``sum_k c_k log(q_k / p*_k)`` of the learnt bets for chunks (T, K): shape (T, bets).
-
-    Logarithms are taken only of the classes that a chunk holds.
-    """
-    q = _learnt_bets(learnt, base)
-    lessons, bets, k = len(q), len(LINEAR) + len(SPARSE), len(base)
-    # Bets change little from lesson to lesson: the scales of the first are good guesses.
-    guess = _projection_scales(q[0], lower, upper, np.ones(bets))
-    scales = _projection_scales(q.reshape(-1, k), lower, upper, np.tile(guess, len(q)))
-    rows, classes = np.nonzero(counts)
-    of_row = lesson[rows]
-    seen = q[of_row, :, classes]
-    nearest = np.clip(
-        scales.reshape(lessons, bets)[of_row] * seen, lower[classes, None], upper[classes, None]
-    )
-    logs = np.log(seen / nearest) * counts[rows, classes, None]
-    return np.add.reduceat(logs, np.flatnonzero(np.diff(rows, prepend=-1)), axis=0)
-
-
-def _weights(fixed: _FixedBets) -> Floats:
-    """Weights of all bets, summing to 1; a family without bets leaves its weight to the others."""
-    one, two = fixed.used[: fixed.singles], fixed.used[fixed.singles :]
-    weights = np.concatenate(
-        [
-            one * ((SINGLE_WEIGHT + (0 if two.any() else PAIR_WEIGHT)) / max(1, one.sum())),
-            two * (PAIR_WEIGHT / max(1, two.sum())),
-            LINEAR_WEIGHTS,
-            SPARSE_WEIGHTS,
-        ]
-    )
-    return weights / weights.sum()
-
-
 def _ceiling(average_run_length: float, weights: Floats) -> float:
     """Largest logarithm of an increment: far enough to raise any alarm, and no overflow."""
     largest = max(average_run_length / weights[weights > 0].min(), 1e15)
     return math.log(1e37) - math.log(largest)
-
-
-def _walks(fixed: _FixedBets) -> tuple[Indices, Indices]:
-    """Choose the bets whose CUSUM is followed, and which of them dates each bet.
-
-    Of each class two: its mildest bet downwards and upwards. Drift of another ratio turns both
-    at about the same prediction, and memory stays small. Pairs and learnt bets have their own.
-    """
-    k = fixed.singles // len(RATIOS)
-    up = np.array(RATIOS) > 1
-    mildness = -np.abs(np.log(RATIOS))
-    used = fixed.used[: fixed.singles].reshape(len(RATIOS), k)
-    down_bet, up_bet = (
-        np.where(used & direction[:, None], mildness[:, None], -np.inf).argmax(axis=0) * k
-        + np.arange(k)
-        for direction in (~up, up)
-    )
-    own = np.arange(fixed.singles, fixed.size + len(LINEAR) + len(SPARSE))
-    walks = np.concatenate([down_bet, up_bet, own])
-    of_single = np.arange(k) + k * up[:, None]
-    return walks, np.concatenate([of_single.reshape(-1), 2 * k + np.arange(len(own))])
 
 
 def _contributions(
@@ -904,7 +549,7 @@ def _contributions(
     ``KL(q || p*) = sum_k (q_k log(q_k / p*_k) - q_k + p*_k)``, each term at least 0.
     """
     q = estimate / estimate.sum()
-    nearest = np.clip(_projection_scale(q, lower, upper) * q, lower, upper)
+    nearest = np.clip(projection_scale(q, lower, upper) * q, lower, upper)
     terms = np.maximum(q * np.log(q / nearest) - q + nearest, 0)
     total = float(terms.sum())
     shares = terms / total if total > 0 else terms

@@ -12,8 +12,7 @@ import numpy as np
 import pytest
 
 from otel_drift.baseline import Baseline
-from otel_drift.sequential import (
-    CHUNK,
+from otel_drift.bets import (
     LINEAR_WEIGHTS,
     MEMORIES,
     PAIR_RATIOS,
@@ -21,13 +20,11 @@ from otel_drift.sequential import (
     RATIOS,
     SINGLE_WEIGHT,
     SPARSE_WEIGHTS,
-    Alarm,
-    SequentialDetector,
-    _fixed_bets,
-    _into_band,
-    _learnt_bets,
-    _projection_scales,
+    fixed_bets,
+    learnt_bets,
 )
+from otel_drift.projection import into_band, projection_scales
+from otel_drift.sequential import CHUNK, Alarm, SequentialDetector
 
 
 def zipf(k: int) -> np.ndarray:
@@ -191,7 +188,7 @@ def test_no_tolerated_distribution_makes_a_bet_grow():
     for p, lower, upper in random_bands(rng, 1_000):
         q = rng.dirichlet(np.full(len(p), 10.0 ** rng.uniform(-1, 1))) + 1e-15
         q /= q.sum()
-        scale = _projection_scales(q[None], lower, upper, np.ones(1))[0]
+        scale = projection_scales(q[None], lower, upper, np.ones(1))[0]
         nearest = np.clip(scale * q, lower, upper)
         assert nearest.sum() == pytest.approx(1, abs=1e-9)
         assert worst_growth(q, nearest, lower, upper) <= 1 + 1e-12
@@ -201,8 +198,8 @@ def test_no_tolerated_distribution_makes_a_bet_grow():
 def test_no_tolerated_distribution_makes_a_fixed_bet_grow():
     rng = np.random.default_rng(3)
     for p, lower, upper in random_bands(rng, 30):
-        base = _into_band(p, lower, upper)
-        bets = _fixed_bets(base, lower, upper)
+        base = into_band(p, lower, upper)
+        bets = fixed_bets(base, lower, upper)
         logs = np.empty((len(p), bets.size))
         bets.log_products(np.eye(len(p)), np.ones(len(p)), out=logs)
         used = np.flatnonzero(bets.used)
@@ -220,7 +217,7 @@ def test_no_tolerated_distribution_makes_a_fixed_bet_grow():
 def test_learnt_bets_are_distributions():
     rng = np.random.default_rng(4)
     learnt = rng.gamma(0.3, 20, (6, len(MEMORIES), 40)).astype(np.float32)
-    bets = _learnt_bets(learnt, zipf(40))
+    bets = learnt_bets(learnt, zipf(40))
     assert bets.shape == (6, len(LINEAR_WEIGHTS) + len(SPARSE_WEIGHTS), 40)
     assert (bets > 0).all()
     assert bets.sum(axis=-1) == pytest.approx(1, abs=1e-15)
@@ -232,7 +229,7 @@ def test_scales_do_not_depend_on_the_first_guess():
         q = rng.dirichlet(np.ones(len(p)), 8) + 1e-15
         q /= q.sum(axis=1, keepdims=True)
         found = [
-            _projection_scales(q, lower, upper, np.full(8, guess)) for guess in (1.0, 1e-3, 1e3)
+            projection_scales(q, lower, upper, np.full(8, guess)) for guess in (1.0, 1e-3, 1e3)
         ]
         assert found[1] == pytest.approx(found[0], rel=1e-11, abs=3e-12)
         assert found[2] == pytest.approx(found[0], rel=1e-11, abs=3e-12)
