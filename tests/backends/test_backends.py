@@ -38,8 +38,8 @@ def declared(module: str) -> Iterator[tuple[str, tuple[str, ...]]]:
             continue
         decorator = node.decorator_list[0]
         assert isinstance(decorator, ast.Call)
-        backends = [ast.literal_eval(one.value) for one in decorator.keywords]  # only `backends=`
-        yield node.name, backends[0] if backends else BACKENDS
+        said = {one.arg: ast.literal_eval(one.value) for one in decorator.keywords}
+        yield node.name, said.get("backends", BACKENDS)
 
 
 def every_check() -> Iterator[tuple[str, str]]:

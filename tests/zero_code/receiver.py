@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ class Receiver:
     """Listens from `__enter__` to `__exit__`."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._series: dict[tuple[str, str, frozenset[tuple[str, str]]], float] = {}
         self.spans: list[str] = []
         """Names of all spans."""
@@ -58,20 +59,23 @@ class Receiver:
 
     def take(self, path: str, body: bytes) -> None:
         """Take one export."""
+        with self._lock:
+            self._take(path, body)
+            self._lock.notify_all()
+
+    def _take(self, path: str, body: bytes) -> None:
         if path.endswith("/v1/traces"):
             traces = ExportTraceServiceRequest.FromString(body)
-            with self._lock:
-                for resource in traces.resource_spans:
-                    for scope in resource.scope_spans:
-                        self.spans += [span.name for span in scope.spans]
+            for resource in traces.resource_spans:
+                for scope in resource.scope_spans:
+                    self.spans += [span.name for span in scope.spans]
             return
         request = ExportMetricsServiceRequest.FromString(body)
-        with self._lock:
-            for resource in request.resource_metrics:
-                instance = _attributes(resource.resource.attributes).get(INSTANCE, "")
-                for scope in resource.scope_metrics:
-                    for metric in scope.metrics:
-                        self._remember(instance, metric)
+        for resource in request.resource_metrics:
+            instance = _attributes(resource.resource.attributes).get(INSTANCE, "")
+            for scope in resource.scope_metrics:
+                for metric in scope.metrics:
+                    self._remember(instance, metric)
 
     def _remember(self, instance: str, metric: Any) -> None:
         kind = metric.WhichOneof("data")
@@ -79,6 +83,11 @@ class Receiver:
             attributes = frozenset(_attributes(point.attributes).items())
             value = point.count if kind == "histogram" else point.as_double or point.as_int
             self._series[instance, metric.name, attributes] = value
+
+    def wait_for(self, arrived: Callable[[], bool], seconds: float) -> bool:
+        """Wait until exports have made something true; False if that took too long."""
+        with self._lock:
+            return self._lock.wait_for(arrived, seconds)
 
     def series(self, metric: str, *labels: str, **only: str) -> dict[Any, float]:
         """Sum a metric over all else than some labels.

@@ -21,11 +21,16 @@ CHECKS: dict[str, Callable[[], None]] = {}
 """Every check for this backend, by name."""
 
 
-def check(*, backends: tuple[str, ...] = ()) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Declare a check, for some backends only if they are named."""
+KERAS = tuple(int(part) for part in keras.__version__.split(".")[:2])
+
+
+def check(
+    *, backends: tuple[str, ...] = (), since: tuple[int, int] = (3, 0)
+) -> Callable[[Callable[[], None]], Callable[[], None]]:
+    """Declare a check, for some backends or from a version on where Keras cannot do it on all."""
 
     def declare(function: Callable[[], None]) -> Callable[[], None]:
-        if not backends or BACKEND in backends:
+        if (not backends or BACKEND in backends) and since <= KERAS:
             CHECKS[function.__name__] = function
         return function
 
@@ -142,7 +147,17 @@ def call(model: Any, entry: str, x: Any) -> Any:
 
 def numpy(y: Any) -> Any:
     """Give the NumPy arrays of a nested output, by a way that is not otel_drift's."""
-    return keras.tree.map_structure(keras.ops.convert_to_numpy, y)
+    if isinstance(y, dict):
+        return {name: numpy(part) for name, part in y.items()}
+    if isinstance(y, (list, tuple)):
+        return [numpy(part) for part in y]
+    return keras.ops.convert_to_numpy(y)
+
+
+def _flat(y: Any) -> list[Any]:
+    if isinstance(y, dict):
+        return [array for name in sorted(y) for array in _flat(y[name])]
+    return [array for part in y for array in _flat(part)] if isinstance(y, list) else [y]
 
 
 def classes(labels: Any) -> dict[str, int]:
@@ -165,8 +180,7 @@ def equal(found: Any, expected: Any) -> None:
 
 def same_bits(one: Any, other: Any) -> None:
     """Fail unless two nested outputs are equal to the last bit."""
-    pairs = zip(keras.tree.flatten(numpy(one)), keras.tree.flatten(numpy(other)), strict=True)
-    for left, right in pairs:
+    for left, right in zip(_flat(numpy(one)), _flat(numpy(other)), strict=True):
         equal((left.dtype, left.shape), (right.dtype, right.shape))
         equal(left.tobytes(), right.tobytes())
 

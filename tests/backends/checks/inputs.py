@@ -52,7 +52,7 @@ def a_py_dataset() -> None:
     _predicted(dense(), Batches(harness.rows(ROWS)))
 
 
-@check()
+@check(since=(3, 3))
 def a_py_dataset_with_workers() -> None:
     _predicted(dense(), Batches(harness.rows(ROWS), workers=2, use_multiprocessing=False))
 
@@ -125,7 +125,7 @@ def arguments_of_the_models_own() -> None:
         harness.equal(found.samples(), {"call": 4 * ROWS})
 
 
-@check()
+@check(since=(3, 3))
 def reduced_precision() -> None:
     for policy in ("mixed_bfloat16", "bfloat16", "mixed_float16"):
         keras.config.set_dtype_policy(policy)

@@ -173,7 +173,7 @@ def a_subclass_with_a_predict_of_its_own() -> None:
         harness.equal(found.calls(), {"predict": 1, "call": 1})
 
 
-@check()
+@check(since=(3, 3))
 def copies_of_a_model() -> None:
     model, x = dense(), harness.rows(12)
     y = model.predict(x, verbose=0)
@@ -196,7 +196,7 @@ def copies_of_a_model() -> None:
             assert b"otel_drift" not in text
 
 
-@check()
+@check(since=(3, 3))
 def a_bound_method_travels() -> None:
     """Pools and joblib send `model.predict` to other processes."""
     model, x = dense(), harness.rows(12)
