@@ -12,6 +12,7 @@ being evaluated. Takes three minutes; needs `make tools`.
 from __future__ import annotations
 
 import math
+import os
 import re
 import statistics
 import subprocess
@@ -82,6 +83,7 @@ def main() -> int:
             (count,) = server.instant('count({__name__=~".+"})', end)
             timings = list(measured(server, end))
     print(f"Prometheus 3.16, {MODELS} models x {CLASSES} classes, {count.value:,.0f} series, 1 h")
+    print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {REPETITIONS} times each")
     print(f"{'query':64} {'series':>6} {'median ms':>9} {'worst ms':>9}")
     for timing in timings:
         median, worst = statistics.median(timing.milliseconds), max(timing.milliseconds)

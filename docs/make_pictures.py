@@ -37,7 +37,7 @@ PREDICTIONS_A_SECOND = 2000
 SECONDS_BETWEEN_SCRAPES = 5
 MINUTES = 20
 ONLY_FIRING = """<script>localStorage.hideInactiveAlerts = "true"</script>
-<style>.alert_details pre { display: none }</style>"""
+<style>pre { display: none !important }</style>"""
 UNFOLD = """<script>$(function () {
   $("tr.alert-danger.alert_header, tr.alert-danger .alert_header").click();
   $("div.show-annotations").first().click();
@@ -144,16 +144,16 @@ def draw_run(stack: Stack, drifted: float, alerted: list[float]) -> None:
     for axes in (above, below):
         axes.axvline(0, color="black", linewidth=0.8, linestyle=":")
     detector, windows = (moment - drifted for moment in alerted)
-    for axes, moment, height, text in (
-        (below, detector, 0.08, "DriftDetected"),
-        (above, windows, 0.4, "PredictionDistributionShifted"),
+    for axes, moment, height, side, text in (
+        (below, detector, 0.2, "right", "DriftDetected"),
+        (above, windows, 0.85, "left", "PredictionDistributionShifted"),
     ):
         axes.axvline(moment, color=ORANGE, linewidth=1.4)
         axes.text(
-            moment + 2,
+            moment + (2 if side == "left" else -2),
             axes.get_ylim()[1] * height,
             f"{text}\nat the webhook after {moment:.0f} s",
-            bbox={"boxstyle": "square,pad=0.15", "color": "white", "alpha": 0.8},
+            horizontalalignment=side,
         )
     above.legend(loc="upper left", frameon=False, ncols=3, bbox_to_anchor=(0, 1.14))
     below.legend(loc="lower left", frameon=False)

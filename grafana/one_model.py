@@ -48,6 +48,7 @@ from grafana.records import (
     BAND_Z,
     CALLS,
     CHI_SQUARE_Z,
+    DETECTED_SHARE,
     ERRORS,
     EVIDENCE,
     EXPECTED,
@@ -59,6 +60,7 @@ from grafana.records import (
     OWN_ERRORS,
     QUANTILE,
     REPLICAS,
+    SAMPLES,
     SHARE,
     STATE,
     THRESHOLD,
@@ -124,16 +126,19 @@ def one_model_dashboard() -> Dashboard:
 
 def variables() -> list[Any]:
     """Let the reader choose model, output, window, classes and replica."""
-    named = f'{{__name__=~"{TRAFFIC}|model:keras_predict_samples:rate5m"}}'
-    tested = f'{{__name__=~"{TRAFFIC}|keras_prediction_drift_p_value",keras_model_name="$model"}}'
+    # Outputs that only a test of the user's has p-values of are there too.
+    outputs = (
+        "query_result(group by (keras_model_output)"
+        f" ({TRAFFIC}{MODEL} or replica:keras_prediction_drift_p_value:avg5m{MODEL}))"
+    )
     moved = (
         f"query_result(topk({CLASSES_SHOWN}, max by (keras_prediction_class)"
         f" (abs({SHIFT}) or {SHARE}{WINDOW})))"
     )
     p_values = f"keras_prediction_drift_p_value{OUTPUT}"
     return [
-        choice("model", "Model", f"label_values({named}, keras_model_name)"),
-        choice("output", "Output", f"label_values({tested}, keras_model_output)"),
+        choice("model", "Model", f"label_values({SAMPLES}, keras_model_name)"),
+        choice("output", "Output", outputs).regex('/keras_model_output="([^"]*)"/'),
         listed("window", "Window", list(WINDOWS), "5m"),
         # Chosen when the dashboard is opened, so that panels do not change places while one looks.
         several("class", "Classes", moved)
@@ -263,6 +268,7 @@ def classes() -> Any:
         "Lower": f"{by_class} ({edge % 'lower:min'} {comparable})",
         "Upper": f"{by_class} ({edge % 'upper:max'} {comparable})",
         "Beyond": f"{by_class} ({BAND_Z}{WINDOW})",
+        "Detector": f"{by_class} ({DETECTED_SHARE}{OUTPUT})",
         "First": (
             "1000 * min by (keras_prediction_class)"
             f" (min_over_time(timestamp({OUT_OF_BAND}{OUTPUT})[$__range:$__interval]))"
@@ -273,9 +279,10 @@ def classes() -> Any:
         "What share of predictions each class has in the chosen window, and what the baseline "
         "expects; the class that moved most is on top. Within the band from its lower to its "
         "upper edge a share is tolerated. Beyond band: by how many standard deviations, below 0 "
-        "too rare, above 0 too frequent; 5 and more raise PredictionDistributionShifted. First "
-        "outside: when that was first so, in the time range. No comparison while the baseline is "
-        "not settled.",
+        "too rare, above 0 too frequent; 5 and more raise PredictionDistributionShifted. "
+        "Detector's estimate: during drift, the share now of the classes that moved most, before "
+        "the window shows it. First outside: when a class was first beyond its band, in the time "
+        "range. No comparison while the baseline is not settled.",
         now(columns(share)),
         now(columns(band), ref_id="B"),
     )
@@ -287,11 +294,12 @@ def classes() -> Any:
         "Lower": "Lower edge",
         "Upper": "Upper edge",
         "Beyond": "Beyond band",
+        "Detector": "Detector's estimate",
         "First": "First outside",
     }
     fraction = [option("unit", "percentunit"), option("decimals", 1)]
     gauge = option("custom.cellOptions", {"type": "gauge", "mode": "basic"})
-    for name in ("Share", "Baseline", "Lower edge", "Upper edge"):
+    for name in ("Share", "Baseline", "Lower edge", "Upper edge", "Detector's estimate"):
         panel = panel.override_by_name(name, fraction)
     return (
         in_order(panel, shown)

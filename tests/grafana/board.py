@@ -115,11 +115,11 @@ def choices(
     if variable["type"] == "custom":
         return variable["query"].split(",")
     query = filled_in(variable["query"], values)
-    labels = re.fullmatch(r"label_values\((?:(.+), )?(\w+)\)", query, re.DOTALL)
+    labels = re.fullmatch(r"label_values\((?:(.+), )?(\w+)\)", query)
     if labels:
         selector, label = labels.groups()
         return prometheus.label_values(label, selector, at - RANGE_SECONDS, at)
-    (expr,) = re.fullmatch(r"query_result\((.+)\)", query, re.DOTALL).groups()
+    (expr,) = re.fullmatch(r"query_result\((.+)\)", query).groups()
     pattern = re.compile(variable["regex"].strip("/"))
     shown = [
         "{" + ",".join(f'{name}="{value}"' for name, value in one.labels.items()) + "}"

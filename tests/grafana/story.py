@@ -161,6 +161,9 @@ DRIFTED = (
     f'class:keras_predictions:out_of_band{{keras_prediction_class="{LOST}",window="5m"}}',
     'output:keras_prediction_drift:state{keras_model_name="drifting"} == 1',
     'count(ALERTS{alertstate="firing",keras_model_name="drifting"}) == 2',
+    'output:keras_predictions:chi_square_z{keras_model_name="drifting",window="5m"} > 6',
+    'output:keras_predictions:tvd{keras_model_name="drifting",window="1m"} > 0.02',
+    'absent(output:keras_predictions:tvd{keras_model_name="retrained",window="1m"})',
     'model:keras_replicas:count{keras_model_name="steady"} == 1',
 )
 """What must hold, each with a series, before the dashboards are looked at."""

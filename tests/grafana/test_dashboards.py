@@ -1,13 +1,16 @@
 """The dashboards' files: equal to what the code makes, valid, complete, and laid out well."""
 
+import doctest
 import itertools
 import re
+from types import ModuleType
 from typing import Any
 
 import pytest
 import yaml
 
-from grafana import look
+import grafana
+from grafana import look, records
 from grafana.__main__ import DASHBOARDS, FOLDER, rendered
 from tests.grafana import schema
 from tests.grafana.board import NAMES, Panel, load, panels
@@ -31,6 +34,13 @@ every_dashboard = pytest.mark.parametrize("name", NAMES)
 def test_the_json_is_what_the_code_makes(name: str) -> None:
     committed = (FOLDER / name).read_text(encoding="utf-8")
     assert committed == rendered(name), "run: python -m grafana"
+
+
+@pytest.mark.parametrize("module", [grafana, look, records], ids=lambda module: module.__name__)
+def test_examples_in_docstrings(module: ModuleType) -> None:
+    done = doctest.testmod(module)
+    assert done.attempted
+    assert not done.failed
 
 
 def test_there_are_no_other_dashboards() -> None:
