@@ -94,7 +94,8 @@ class Instruments(Generic[R]):
         self.logger_provider: Any = None
         self.of_proxy = "Proxy" in type(meter_provider).__name__
         """Whether they were made before there was an SDK: they come alive with it."""
-        self.errors = {error_type: Tally() for error_type in ERROR_TYPES}
+        self._failures: dict[tuple[str, str], Tally] = {}
+        """By model name and error type."""
         self._reported: set[str] = set()
         self._lock = threading.Lock()
         meter = metrics.get_meter(SCOPE, __version__, meter_provider)
@@ -244,9 +245,10 @@ class Instruments(Generic[R]):
                 del rest[recorder.name]
                 self.recorders = rest
 
-    def failed(self, error_type: str, what: str, *, traceback: bool = True) -> None:
+    def failed(self, model: str, error_type: str, what: str, *, traceback: bool = True) -> None:
         """Count a failure of our own; the first of each kind is logged."""
-        self.errors[error_type].add(1)
+        # Atomic without a lock of ours, which whoever makes a recorder may hold.
+        self._failures.setdefault((model, error_type), Tally()).add(1)
         if what not in self._reported and len(self._reported) < MAXIMUM_REPORTS:
             self._reported.add(what)
             logger.warning("%s (reported once)", what, exc_info=traceback)
@@ -254,7 +256,7 @@ class Instruments(Generic[R]):
     def reset(self) -> None:
         """Start anew in the child of a fork."""
         self._lock = threading.Lock()
-        for tally in list(self.errors.values()):
+        for tally in list(self._failures.values()):
             tally.reset()
         for recorder in list(self.recorders.values()):
             recorder.reset()
@@ -276,7 +278,10 @@ class Instruments(Generic[R]):
         for window in monitor.take_windows():
             self.p_values.record(window.test.p_value, attributes)
         for alarm in monitor.take_alarms():
-            emit_drift_event(self.logger_provider, attributes, alarm)
+            try:
+                emit_drift_event(self.logger_provider, attributes, alarm)
+            except Exception:  # trouble with logs must not cost the metrics of this collection
+                self.failed(model, "internal", f"{model}: a drift event could not be emitted")
 
     def _samples(self, _: CallbackOptions) -> Iterable[Observation]:
         for recorder in self.recorders.values():
@@ -360,8 +365,10 @@ class Instruments(Generic[R]):
                     yield Observation(share, {MODEL: recorder.name, OUTPUT: output, CLASS: name})
 
     def _errors(self, _: CallbackOptions) -> Iterable[Observation]:
-        for error_type, tally in list(self.errors.items()):
-            yield Observation(tally.total(), {ERROR_TYPE: error_type})
+        none_yet = {(name, error_type): 0 for name in self.recorders for error_type in ERROR_TYPES}
+        counted = {key: tally.total() for key, tally in list(self._failures.items())}
+        for (model, error_type), count in {**none_yet, **counted}.items():
+            yield Observation(count, {MODEL: model, ERROR_TYPE: error_type})
 
 
 def _if_tested(snapshot: DriftSnapshot, value: int) -> int | None:

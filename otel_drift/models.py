@@ -105,7 +105,7 @@ class Models:
             if path is not None:  # while it is being loaded, not while it predicts
                 recorder.check_model(model, path)
         except Exception:
-            recording.failed(f"model {model.name}: cannot be recorded")
+            recording.failed(str(model.name), f"model {model.name}: cannot be recorded")
         model.__dict__[STATE] = ModelState(recorder, recording, path)
         return recorder
 

@@ -13,6 +13,7 @@ made there would be lost.
 from __future__ import annotations
 
 import functools
+import importlib
 import logging
 import threading
 import weakref
@@ -283,13 +284,15 @@ def _never() -> bool:
 
 def _symbolic_scope() -> Callable[[], bool]:
     """Whether Keras only works out the shapes of a model, on some backends with real arrays."""
-    try:
-        from keras.src.backend.common.symbolic_scope import (  # pyright: ignore # private
-            in_symbolic_scope,  # pyright: ignore[reportUnknownVariableType]
-        )
-    except ImportError:
-        return _never
-    return cast("Callable[[], bool]", in_symbolic_scope)
+    for module, name in (
+        ("keras.src.backend.common.symbolic_scope", "in_symbolic_scope"),
+        ("keras.src.backend.common.stateless_scope", "in_stateless_scope"),  # before Keras 3.4
+    ):
+        try:
+            return getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError):  # both are private, so they may move
+            continue
+    return _never
 
 
 def _tensorflow_recording() -> Callable[[], bool]:

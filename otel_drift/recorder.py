@@ -300,7 +300,7 @@ class Recorder:
 
     def failed(self, error_type: str, what: str, *, traceback: bool = True) -> None:
         """Count a failure of our own."""
-        self._instruments.failed(error_type, what, traceback=traceback)
+        self._instruments.failed(self.name, error_type, what, traceback=traceback)
 
     def reset(self) -> None:
         """Start at 0 in the child of a fork: what was counted belongs to the parent."""

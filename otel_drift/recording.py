@@ -112,9 +112,9 @@ class Recording:
     def _made(self, name: str, baselines: Mapping[str, Baseline]) -> Recorder:
         return Recorder(name, self._instruments, self.options, baselines, self._tracer)
 
-    def failed(self, what: str) -> None:
-        """Count a failure of our own that belongs to no model."""
-        self._instruments.failed("internal", what)
+    def failed(self, name: str, what: str) -> None:
+        """Count a failure of our own with a model that has no recorder."""
+        self._instruments.failed(name, "internal", what)
 
     def close(self) -> None:
         """Record and report nothing any more."""
@@ -136,7 +136,7 @@ class Recording:
                 raise
             asked = f" ({VARIABLE_PREFIX}BASELINE)" if self.options.baseline is not None else ""
             what = f"{name}: predictions are not tested for drift: {error}{asked}"
-            self._instruments.failed("baseline", what, traceback=False)
+            self._instruments.failed(name, "baseline", what, traceback=False)
             return dict[str, Baseline]()
 
 
@@ -194,8 +194,8 @@ def watch(
     name
         What ``keras.model.name`` says.
     baseline
-        A `Baseline`, a dict of them by output name, a file or ``"first:10000"``; None counts
-        classes only.
+        A `Baseline`, a dict of them by output name, a file or ``"first:10000"``; with None, the
+        classes of scores are counted (of labels nobody says how many there are).
     meter_provider, logger_provider
         Instead of the global ones.
     **options
