@@ -133,8 +133,12 @@ def injected(folder: Path) -> Path:
     """
     link(folder, _with_requirements([*TELEMETRY, "wrapt"]))
     run = subprocess.run
-    build = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", folder.parent]
-    run([*build, ROOT], check=True, capture_output=True)
+    build = ["-m", "pip", "wheel", "--no-index", "--no-deps", "--no-build-isolation", "--quiet"]
+    run(
+        [sys.executable, *build, "--wheel-dir", folder.parent, ROOT],
+        check=True,
+        capture_output=True,
+    )
     (wheel,) = folder.parent.glob("*.whl")
     install = ["-m", "pip", "install", "--no-index", "--no-deps", "--quiet", "--target", folder]
     run([sys.executable, *install, wheel], check=True, capture_output=True)
