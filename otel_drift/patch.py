@@ -263,6 +263,8 @@ def _hold(
 
 def _with_gradients(y: Any) -> Any:
     """Give the first tensor of an output that gradients can flow back from, if there is one."""
+    if hasattr(y, "requires_grad"):  # mostly there is but one
+        return y if y.requires_grad else None
     for _, tensor in leaves(y):
         if getattr(tensor, "requires_grad", False):
             return tensor

@@ -85,35 +85,19 @@ def _reader_of(kind: type[Any]) -> Reader:
 
 def _read_torch(value: Any, decision: Decision | None) -> Read:
     torch = sys.modules["torch"]
-    if torch.jit.is_tracing() or _in_function_transform(value):
-        return TRACED  # they look like plain tensors, but reading one warns, or is no prediction
+    if torch.jit.is_tracing():
+        return TRACED  # it is a plain tensor, but reading it would warn the user
     tensor = value.detach()
-    if value.is_meta:
-        return TRACED
     if not value.is_cpu:
+        if value.is_meta:
+            return TRACED
         return _torch_on_device(torch, tensor, decision)
     if tensor.dtype is torch.bfloat16:  # a type NumPy has not
         tensor = tensor.float()
     try:
         return tensor.numpy()
     except RuntimeError:
-        return TRACED  # inside vmap and the like there are no numbers to read
-
-
-@functools.lru_cache(maxsize=1)
-def _functorch() -> Callable[[Any], bool]:
-    """Find out how torch tells a tensor inside torch.func's grad, vmap and the like."""
-    try:
-        from torch._C._functorch import (  # pyright: ignore # private, so it may move
-            is_functorch_wrapped_tensor,  # pyright: ignore[reportUnknownVariableType]
-        )
-    except ImportError:
-        return lambda _: False
-    return cast("Callable[[Any], bool]", is_functorch_wrapped_tensor)
-
-
-def _in_function_transform(value: Any) -> bool:
-    return _functorch()(value)
+        return TRACED  # inside torch.func's vmap, grad and the like there are no numbers to read
 
 
 def _torch_on_device(torch: Any, tensor: Any, decision: Decision | None) -> Later:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
 from importlib.metadata import distribution, entry_points
+from pathlib import Path
 
 from packaging.requirements import Requirement
+from packaging.version import Version
 
 from otel_drift import KerasInstrumentor, environment_variables
 from otel_drift.package import __version__, _instruments
@@ -24,6 +28,16 @@ def test_the_extra_names_what_the_instrumentor_names() -> None:
         (one.name, one.specifier) for one in expected
     ]
     assert tuple(KerasInstrumentor().instrumentation_dependencies()) == _instruments
+
+
+def test_the_oldest_versions_are_those_that_the_matrix_runs_with() -> None:
+    root = Path(__file__).parents[2]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    requirements = project["dependencies"] + project["optional-dependencies"]["instruments"]
+    pinned = dict(re.findall(r"([a-z-]+)==(\S+)", (root / "tests/matrix.sh").read_text()))
+    for requirement in map(Requirement, requirements):
+        (lowest,) = [one.version for one in requirement.specifier if one.operator == ">="]
+        assert Version(pinned[requirement.name]).release[:2] == Version(lowest).release[:2]
 
 
 def test_entry_points_load() -> None:

@@ -122,7 +122,7 @@ def observed(**options: Any) -> Iterator[Observed]:
 
 
 def dense(
-    units: int = 3, activation: str | None = "softmax", *, inputs: int = 4, name: str = "small"
+    units: int = 3, activation: Any = "softmax", *, inputs: int = 4, name: str = "small"
 ) -> Any:
     """Make a small model with one output."""
     layers = [
