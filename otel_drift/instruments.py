@@ -275,8 +275,8 @@ class Instruments(Generic[R]):
     def _tell(self, model: str, output: str, monitor: DriftMonitor) -> None:
         monitor.snapshot()
         attributes = {MODEL: model, OUTPUT: output}
-        for window in monitor.take_windows():
-            self.p_values.record(window.test.p_value, attributes)
+        for p_value in monitor.take_p_values():
+            self.p_values.record(p_value, attributes)
         for alarm in monitor.take_alarms():
             try:
                 emit_drift_event(self.logger_provider, attributes, alarm)

@@ -54,8 +54,9 @@ MAXIMUM_EXPORTED = 100
 """Classes that get series of their own; the rarest beyond them are exported as ``other``."""
 MOST = 0.9
 """Part of a change that is accounted for by naming classes."""
-UNREAD_RESULTS = 100_000
-"""Windows and alarms kept for a reader that does not come."""
+UNREAD_P_VALUES = 100_000
+UNREAD_ALARMS = 1_000
+"""What is kept for a reader that does not come."""
 
 
 class DriftAlarm(NamedTuple):
@@ -181,8 +182,8 @@ class DriftMonitor:
                 self.baseline, self._average_run_length, self._tolerance
             )
         self._clock = _Clock()
-        self._windows: deque[WindowResult] = deque(maxlen=UNREAD_RESULTS)
-        self._alarms: deque[DriftAlarm] = deque(maxlen=UNREAD_RESULTS)
+        self._p_values: deque[float] = deque(maxlen=UNREAD_P_VALUES)
+        self._alarms: deque[DriftAlarm] = deque(maxlen=UNREAD_ALARMS)
         self._last_alarm: DriftAlarm | None = None
 
     def update(self, labels: ArrayLike) -> None:
@@ -252,9 +253,9 @@ class DriftMonitor:
                 break
         return shares
 
-    def take_windows(self) -> list[WindowResult]:
-        """Return the windows that have closed since the last time; each is returned once."""
-        return list(_taken(self._windows))
+    def take_p_values(self) -> list[float]:
+        """Return the p-values of the windows since the last time; each is returned once."""
+        return list(_taken(self._p_values))
 
     def take_alarms(self) -> list[DriftAlarm]:
         """Return the alarms since the last time; each is returned once."""
@@ -285,7 +286,7 @@ class DriftMonitor:
         self._counts += np.bincount(labels, minlength=len(self._counts))
         if self._window is None or self._detector is None or not len(labels):
             return
-        self._windows.extend(self._window.update(labels, lengths))
+        self._p_values.extend(one.test.p_value for one in self._window.update(labels, lengths))
         alarms = self._detector.update(labels)
         self._clock.tick(self._detector.predictions)
         for alarm in alarms:
