@@ -26,7 +26,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -700,8 +700,3 @@ def _versions() -> dict[str, str]:
     if keras is not None:
         found["keras"] = str(getattr(keras, "__version__", "unknown"))
     return found
-
-
-def class_names(baseline: Baseline) -> Iterator[str]:
-    """Names of the classes that are the model's own, without the reserved ones."""
-    return (name for name in baseline.classes if name not in RESERVED)

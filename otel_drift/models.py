@@ -24,6 +24,7 @@ from otel_drift.recording import Recording
 logger = logging.getLogger(__name__)
 
 STATE = "_otel_drift"
+"""Key in a model's ``__dict__``."""
 LOADERS = (
     ("keras.src.saving.saving_lib", "load_model"),
     ("keras.src.legacy.saving.legacy_h5_format", "load_model_from_hdf5"),

@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 OBSERVED = {"predict": "predict", "predict_on_batch": "predict_on_batch", "__call__": "call"}
 """Methods of the class, and what ``keras.method`` says of them."""
 MARKED = ("fit", "evaluate", "train_on_batch", "test_on_batch", "stateless_call")
-STATE = "_otel_drift"
-"""Key in a model's ``__dict__``, past Keras's attribute tracking: not saved, copied or pickled."""
 
 RecorderOf = Callable[[Any], "Recorder | None"]
 
