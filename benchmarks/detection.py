@@ -50,9 +50,9 @@ from scipy.special import chdtrc
 from scipy.stats import ks_2samp
 
 from otel_drift import Baseline
-from otel_drift.chi_square import Cells
-from otel_drift.projection import projection_scale
-from otel_drift.sequential import SequentialDetector
+from otel_drift.drift.projection import projection_scale
+from otel_drift.drift.sequential import SequentialDetector
+from otel_drift.drift.window import Cells
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
@@ -171,7 +171,7 @@ def sequential_delays(
         while not alarms:
             alarms = detector.update(draw(rng, shift.after, step))
         delays.append(alarms[0].prediction - UNDRIFTED)
-        errors.append(alarms[0].prediction - alarms[0].onset - UNDRIFTED)
+        errors.append(alarms[0].prediction - alarms[0].age - UNDRIFTED)
     return np.array(delays, float), np.array(errors, float)
 
 

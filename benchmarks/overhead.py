@@ -26,7 +26,7 @@ from time import perf_counter
 from types import SimpleNamespace
 from typing import Any
 
-from otel_drift.monitor import BUFFERED_CALLS
+from otel_drift.drift.monitor import BUFFERED_CALLS
 
 BACKENDS = ("numpy", "torch", "jax", "tensorflow")
 ENTRY_POINTS = ("predict", "predict_on_batch", "__call__")
@@ -104,10 +104,10 @@ def own_part(backend: str) -> None:
     from opentelemetry.sdk.trace import TracerProvider
 
     from otel_drift import Baseline
-    from otel_drift.config import Options
-    from otel_drift.patch import Patch
-    from otel_drift.recorder import Recorder
-    from otel_drift.recording import instruments_of
+    from otel_drift.keras.patch import OBSERVED, STATE, ModelState, Patch
+    from otel_drift.options import Options
+    from otel_drift.telemetry.instruments import instruments_of
+    from otel_drift.telemetry.recorder import Configuration, ModelRecorder
 
     scores = np.random.default_rng(1).dirichlet(np.ones(CLASSES), ROWS).astype("float32")
     tensor = keras.ops.convert_to_tensor(scores)
@@ -141,8 +141,16 @@ def own_part(backend: str) -> None:
         plain, _ = quietest(call, lambda: None)
         found = []
         for provider, traced_by in ways.values():
-            recorder = Recorder("m", instruments_of(provider), Options(), baselines, traced_by)
-            patch = Patch(namespace, lambda _, recorder=recorder: recorder)
+            recorder = ModelRecorder(
+                "m",
+                None,
+                Configuration(Options(), baselines),
+                instruments_of(provider),
+                methods=tuple(OBSERVED.values()),
+                tracer=traced_by,
+            )
+            model.__dict__[STATE] = ModelState(recorder, None, None)
+            patch = Patch(namespace, lambda _: None)
             patch.install()
             ours, later = quietest(call, partial(work_off, recorder))
             found.append(ours - plain)

@@ -23,7 +23,7 @@ os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 import numpy as np
 
 from otel_drift import Baseline
-from otel_drift.sequential import SequentialDetector
+from otel_drift.drift.sequential import SequentialDetector
 
 RESULTS = Path(__file__).parent / "results" / "sequential_speed.md"
 

@@ -2,7 +2,7 @@
 
 otel_drift times every prediction of a Keras 3 model, compares what it predicts with a baseline,
 and records both as OpenTelemetry metrics. Its detector of drift comes with a promise: at most one
-false alarm in 10 million predictions, on average, proved and not tuned.
+false alarm in 10 million predictions, on average. That is proved, and nothing has to be calibrated.
 
 There are three ways in, and one behaviour.
 
@@ -44,20 +44,29 @@ from typing import TYPE_CHECKING, Any
 from otel_drift.package import __version__
 
 if TYPE_CHECKING:
-    from otel_drift.baseline import Baseline
-    from otel_drift.callbacks import DriftBaseline, TrainingMetrics
-    from otel_drift.chi_square import chi_square_test
-    from otel_drift.instrumentation import (
+    from otel_drift.baselines.baseline import (
+        Baseline,
+        baselines_from_model,
+        load_baselines,
+        save_baselines,
+    )
+    from otel_drift.drift.alarm import Alarm
+    from otel_drift.drift.chi_square import chi_square_test
+    from otel_drift.drift.monitor import DriftMonitor, DriftSnapshot
+    from otel_drift.drift.sequential import SequentialDetector
+    from otel_drift.keras.callbacks import DriftBaseline, TrainingMetrics
+    from otel_drift.keras.instrumentor import (
         KerasInstrumentor,
         instrument_model,
         uninstrument_model,
     )
-    from otel_drift.monitor import DriftMonitor, DriftSnapshot
-    from otel_drift.recording import watch
-    from otel_drift.sequential import SequentialDetector
+    from otel_drift.outputs.decision import Decision
+    from otel_drift.telemetry.session import watch
 
 __all__ = [
+    "Alarm",
     "Baseline",
+    "Decision",
     "DriftBaseline",
     "DriftMonitor",
     "DriftSnapshot",
@@ -65,24 +74,32 @@ __all__ = [
     "SequentialDetector",
     "TrainingMetrics",
     "__version__",
+    "baselines_from_model",
     "chi_square_test",
     "instrument_model",
+    "load_baselines",
+    "save_baselines",
     "uninstrument_model",
     "watch",
 ]
 
 _MODULES = {
-    "Baseline": "baseline",
-    "DriftBaseline": "callbacks",
-    "DriftMonitor": "monitor",
-    "DriftSnapshot": "monitor",
-    "KerasInstrumentor": "instrumentation",
-    "SequentialDetector": "sequential",
-    "TrainingMetrics": "callbacks",
-    "chi_square_test": "chi_square",
-    "instrument_model": "instrumentation",
-    "uninstrument_model": "instrumentation",
-    "watch": "recording",
+    "Alarm": "drift.alarm",
+    "Baseline": "baselines.baseline",
+    "Decision": "outputs.decision",
+    "DriftBaseline": "keras.callbacks",
+    "DriftMonitor": "drift.monitor",
+    "DriftSnapshot": "drift.monitor",
+    "KerasInstrumentor": "keras.instrumentor",
+    "SequentialDetector": "drift.sequential",
+    "TrainingMetrics": "keras.callbacks",
+    "baselines_from_model": "baselines.baseline",
+    "chi_square_test": "drift.chi_square",
+    "instrument_model": "keras.instrumentor",
+    "load_baselines": "baselines.baseline",
+    "save_baselines": "baselines.baseline",
+    "uninstrument_model": "keras.instrumentor",
+    "watch": "telemetry.session",
 }
 
 

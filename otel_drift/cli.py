@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from otel_drift.config import Options
+from otel_drift.options import Options
 from otel_drift.package import __version__
 
 SECONDS_PER_QUARTER = 365.25 / 4 * 86_400
@@ -86,7 +86,7 @@ def _average_run_length(options: argparse.Namespace) -> int:
 
 
 def _baseline(options: argparse.Namespace) -> int:
-    from otel_drift.baseline import load_baselines
+    from otel_drift.baselines.baseline import load_baselines
 
     for output, baseline in load_baselines(options.file).items():
         size = "known exactly" if baseline.size is None else f"{baseline.size:,} predictions"
@@ -101,17 +101,19 @@ def _baseline(options: argparse.Namespace) -> int:
 
 
 def _replay(options: argparse.Namespace) -> int:
-    from otel_drift.baseline import Baseline
-    from otel_drift.sequential import SequentialDetector
+    from otel_drift.baselines.baseline import Baseline
+    from otel_drift.drift.sequential import SequentialDetector
 
     baseline = Baseline.load(options.file, options.output)
     detector = SequentialDetector(baseline, options.average_run_length, options.tolerance)
     for alarm in detector.update(_labels(options.labels)):
-        moved = " and ".join(baseline.classes[k] for k in alarm.classes)
+        moved = "; ".join(
+            f"class {baseline.classes[one.position]} from {one.baseline:.2%} to {one.estimate:.2%}"
+            for one in alarm.moved
+        )
         print(
-            f"prediction {alarm.prediction:,}: class {moved} x{alarm.ratio:g} "
-            f"(probability {alarm.probability:.0%}), since prediction "
-            f"{alarm.prediction - alarm.onset:,}"
+            f"prediction {alarm.prediction:,}: {moved or 'several classes'}, "
+            f"since prediction {alarm.prediction - alarm.age:,}"
         )
     print(
         f"{detector.predictions:,} predictions, {detector.alarms:,} alarms, "

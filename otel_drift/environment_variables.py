@@ -14,7 +14,14 @@ file beside the model that was loaded: ``digits.baseline.json`` for ``digits.ker
 OTEL_PYTHON_KERAS_MODEL_NAME = "OTEL_PYTHON_KERAS_MODEL_NAME"
 """
 What ``keras.model.name`` says, for a program with one model. By default the name of the file it was
-loaded from, else ``model.name``.
+loaded from, or of its folder where the file's name is one that any model has (``model.keras``),
+else ``model.name``.
+"""
+
+OTEL_PYTHON_KERAS_MODEL_VERSION = "OTEL_PYTHON_KERAS_MODEL_VERSION"
+"""
+What ``keras.model.version`` says. By default the numbered folder that the model was loaded from
+(``digits/7/model.keras``), else a digest of its baseline.
 """
 
 OTEL_PYTHON_KERAS_TOLERANCE = "OTEL_PYTHON_KERAS_TOLERANCE"

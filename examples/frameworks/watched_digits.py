@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
-from otel_drift.recorder import Recorder
+from otel_drift.telemetry.recorder import ModelRecorder
 
 
 class Digits(NamedTuple):
@@ -37,7 +37,7 @@ def stream(data: Digits, batches: int, lost: int | None = None) -> Iterator[NDAr
         yield x[random.integers(0, len(x), size=size)]
 
 
-def report(recorder: Recorder, when: str) -> None:
+def report(recorder: ModelRecorder, when: str) -> None:
     """Print what the monitor knows."""
     _, monitor = recorder.monitors()[0]
     snapshot = monitor.snapshot()
@@ -46,5 +46,8 @@ def report(recorder: Recorder, when: str) -> None:
         f"{'DRIFT' if snapshot.active else 'no drift'}"
     )
     if snapshot.active and snapshot.last_alarm is not None:
-        moved = ", ".join(f"class {name} x{ratio:g}" for name, ratio in snapshot.last_alarm.moved)
+        moved = ", ".join(
+            f"class {one.name} from {one.baseline:.1%} to about {one.share:.1%}"
+            for one in snapshot.last_alarm.moved
+        )
         print(f"  moved: {moved}")

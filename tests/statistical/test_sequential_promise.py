@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from otel_drift.baseline import Baseline
-from otel_drift.sequential import SequentialDetector
+from otel_drift.baselines.baseline import Baseline
+from otel_drift.drift.sequential import SequentialDetector
 
 pytestmark = pytest.mark.statistical
 

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from otel_drift import Baseline
-from otel_drift import baseline as module
-from otel_drift.baseline import (
+from otel_drift.baselines.baseline import (
     baselines_from_predictions,
-    confidence_limits,
     load_baselines,
-    path_beside,
     save_baselines,
 )
-from otel_drift.decision import Decision
+from otel_drift.baselines.files import path_beside
+from otel_drift.drift import band as module
+from otel_drift.drift.band import confidence_limits
+from otel_drift.outputs.decision import Argmax, MultiLabel, Threshold
 
 
 def test_uniform():
@@ -49,13 +49,13 @@ def test_scores_are_counted_by_argmax_and_rows_with_nan_as_invalid():
     baseline = Baseline.from_predictions(scores, ["no", "yes"])
     assert baseline.classes == ("no", "yes", "invalid")
     assert baseline.counts.tolist() == [1, 1, 1]
-    assert baseline.decision == Decision("argmax")
+    assert baseline.decision == Argmax()
 
 
 def test_probabilities_in_one_column_are_counted_by_threshold():
     baseline = Baseline.from_predictions(np.array([[0.2], [0.7], [0.9]]))
     assert baseline.counts.tolist() == [1, 2]
-    assert baseline.decision == Decision("threshold")
+    assert baseline.decision == Threshold()
 
 
 def test_regression_is_binned_by_its_quantiles():
@@ -76,7 +76,7 @@ def test_several_outputs_and_labels_have_a_baseline_each():
     assert [*found] == ["kind", "sure"]
     assert found["sure"].counts.tolist() == [1, 1]
     found = baselines_from_predictions(
-        np.array([[0.9, 0.1], [0.8, 0.7]]), ["rock", "jazz"], decision=Decision("multilabel")
+        np.array([[0.9, 0.1], [0.8, 0.7]]), ["rock", "jazz"], decision=MultiLabel()
     )
     assert {name: one.counts.tolist() for name, one in found.items()} == {
         "output.rock": [0, 2],

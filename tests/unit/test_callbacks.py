@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from otel_drift import Baseline, DriftBaseline, TrainingMetrics
-from otel_drift.baseline import fingerprint_of
+from otel_drift.baselines.baseline import fingerprint_of
 
 
 @pytest.fixture

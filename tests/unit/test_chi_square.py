@@ -8,8 +8,9 @@ import scipy.special
 import scipy.stats
 
 from otel_drift import Baseline, chi_square_test
-from otel_drift import chi_square as module
-from otel_drift.chi_square import Cells, ChiSquareWindow, closed_form_tail
+from otel_drift.drift import chi_square as module
+from otel_drift.drift.chi_square import closed_form_tail
+from otel_drift.drift.window import Cells, ChiSquareWindow
 
 
 def random_tables(seed: int, count: int):

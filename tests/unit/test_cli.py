@@ -48,7 +48,7 @@ def test_replay_finds_the_drift_and_says_so_by_its_exit_status(tmp_path, capsys)
     assert main(["replay", str(path), str(tmp_path / "quiet.npy")]) == 0
     assert "20,000 predictions, 0 alarms" in capsys.readouterr().out
     assert main(["replay", str(path), str(tmp_path / "lost.txt")]) == 1
-    assert "class 9 x0.02" in capsys.readouterr().out
+    assert "class 9 from 10.00% to 0." in capsys.readouterr().out
 
 
 def test_broken_files_are_named(tmp_path, capsys):

@@ -9,7 +9,7 @@ from scipy.stats import chisquare
 
 import otel_drift
 from otel_drift import Baseline
-from otel_drift.drift_function import ROOM, DriftFunction
+from otel_drift.telemetry.drift_function import ROOM, DriftFunction
 
 SECONDS = 20
 
@@ -25,7 +25,7 @@ def watched(collected, function):
         drift_function={"mmd": function},
         meter_provider=collected.provider,
     )
-    return recorder, recorder.user_tests()[0][1]
+    return recorder, recorder.tests[0]
 
 
 def test_p_values_and_statistics_are_in_the_series_under_the_given_name(collected):
@@ -145,7 +145,7 @@ def test_the_function_sees_what_was_predicted_though_the_caller_writes_on():
         held.wait(SECONDS)
         seen.append((x["image"].tolist(), y[0].tolist()))
 
-    test = DriftFunction("look", look, failed=lambda *_: None)
+    test = DriftFunction("look", look, failed=lambda *_, **__: None)
     x, y = {"image": np.zeros(2)}, [np.ones(2)]
     test.submit(x, y)
     x["image"][:] = 9

@@ -51,21 +51,28 @@ def test_a_loaded_model_has_the_name_and_the_baseline_of_its_file(everything, x,
     assert not any(errors.values())
 
 
-def test_loading_again_goes_on_counting_and_takes_a_new_baseline(everything, x, tmp_path):
+def test_loading_again_goes_on_counting_and_a_new_baseline_is_a_new_version(
+    everything, x, tmp_path
+):
     path = tmp_path / "digits.keras"
     model = built()
     model.save(path)
     Baseline.from_counts([10, 10, 10]).save(path)
-    first = keras.saving.load_model(path)
+    first, same = keras.saving.load_model(path), keras.saving.load_model(path)
     first.predict(x, verbose=0)
+    same.predict(x, verbose=0)
     Baseline.from_counts([1, 1, 2]).save(path)
     second = keras.saving.load_model(path)
     second.predict(x, verbose=0)
     first.predict(x, verbose=0)
-    counts = everything.values("keras.predictions", "keras.model.name", "keras.prediction.class")
-    assert sum(count for key, count in counts.items() if key[0] == "digits") == 180
-    share = everything.values("keras.prediction.baseline.proportion", "keras.prediction.class")
-    assert share["2"] == 0.5
+    keys = ("keras.model.name", "keras.model.version", "keras.prediction.class")
+    counts = everything.values("keras.predictions", *keys)
+    versions = {version for _, version, _ in counts}
+    totals = {v: sum(n for key, n in counts.items() if key[1] == v) for v in versions}
+    assert sorted(totals.values()) == [60, 180]
+    shares = everything.values("keras.prediction.baseline.proportion", *keys)
+    third = {version: shares["digits", version, "2"] for version in versions}
+    assert {totals[v]: share for v, share in third.items()} == {180: 1 / 3, 60: 0.5}
 
 
 def test_a_baseline_of_other_weights_is_reported_once(everything, x, tmp_path, caplog):
@@ -144,7 +151,7 @@ def test_a_drift_function_sees_inputs_and_outputs(collected, x):
     )
     y = model.predict(x, verbose=0)
     recorder = model.__dict__["_otel_drift"].recorder
-    assert recorder.user_tests()[0][1].wait(20)
+    assert recorder.tests[0].wait(20)
     assert np.array_equal(seen[0][0], x)
     assert np.array_equal(seen[0][1], y)
     p_values = collected.values("keras.prediction.drift.p_value", "keras.model.output")

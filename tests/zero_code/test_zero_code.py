@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from otel_drift import Baseline, environment_variables
-from otel_drift.config import CHECKS, VARIABLE_PREFIX
+from otel_drift.options import CHECKS, VARIABLE_PREFIX
 from tests.zero_code.environments import APPLICATIONS, Environment, Result
 from tests.zero_code.receiver import Receiver
 
@@ -116,6 +116,7 @@ def every_option(tmp_path: Path) -> dict[str, str]:
     return {
         "baseline": str(path),
         "model_name": "renamed",
+        "model_version": "7",
         "tolerance": "0.5",
         "average_run_length": "1e6",
         "decision": "label",
@@ -148,6 +149,8 @@ def check_every_option(receiver: Receiver, without: Any) -> None:
     assert threshold == pytest.approx(6)
     own = receiver.series("keras.prediction.drift.p_value", output="mean_of_the_inputs")
     assert list(own.values()) == [0.25]
+    versions = receiver.series("keras.predict.samples", "keras.model.version")
+    assert set(versions) == {"7"}
     assert receiver.spans == []
     assert errors(receiver) == {}
 
@@ -246,8 +249,9 @@ def test_a_process_without_keras_imports_nothing(
 ) -> None:
     result = environment.run("without_keras.py", settings=receiver.settings, instrument=())
     modules = set(result.printed)
-    assert "otel_drift.instrumentation" in modules
-    assert not modules & {"keras", "numpy", "scipy", "otel_drift.recorder", "otel_drift.baseline"}
+    assert "otel_drift.keras.instrumentor" in modules
+    assert not modules & {"keras", "numpy", "scipy"}
+    assert not [one for one in modules if one.startswith(("otel_drift.drift", "otel_drift.telem"))]
     assert result.stderr == ""
 
 

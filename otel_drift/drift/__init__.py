@@ -1,0 +1,9 @@
+"""The statistics: whether the distribution of what a model predicts has moved.
+
+NumPy and SciPy only; nothing here knows OpenTelemetry, Keras or a file. From the bottom up:
+
+- `reference`: the class shares to compare with, and the band around them that counts as not moved;
+- `chi_square` and `window`: the test of windows that follow each other;
+- `projection`, `bets` and `sequential`: the detector with its bound on false alarms;
+- `monitor`: all of it for the stream of labels of one model output.
+"""

@@ -1,0 +1,153 @@
+"""What an alarm says: how sure it is, which classes moved, and since when.
+
+>>> shifts = (
+...     ClassShift(4, 0.1, 0.3, 0.7),
+...     ClassShift(2, 0.2, 0.1, 0.25),
+...     ClassShift(0, 0.3, 0.28, 0.05),
+... )
+>>> [one.position for one in most_moved(shifts)]  # what accounts for nine tenths of the change
+[4, 2]
+>>> round(shifts[0].ratio, 3)
+3.0
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otel_drift.drift.projection import projection_scale
+
+Floats = NDArray[np.float64]
+
+CONTRIBUTING_CLASSES = 10
+"""Classes whose contribution to a change is worked out, the largest ones."""
+MOST = 0.9
+"""Part of a change that is accounted for by naming classes."""
+NAMED_CLASSES = 3
+
+QUIET = 320
+"""Predictions without an alarm after which drift may have ended, at the least."""
+QUIET_GAPS = 3
+"""The same in gaps between alarms, of which so many are remembered."""
+
+
+class ClassShift(NamedTuple):
+    """What the evidence says about one class."""
+
+    position: int
+    """Place of the class in the baseline."""
+    baseline: float
+    """Proportion that the bets start from."""
+    estimate: float
+    """Proportion now: the mean of all bets, each by its share of the evidence."""
+    contribution: float
+    """Share of this class in the divergence of the estimate from the tolerated band, 0 to 1."""
+
+    @property
+    def ratio(self) -> float:
+        """Estimated share now over the share in the baseline."""
+        return self.estimate / self.baseline
+
+
+class Explanation(NamedTuple):
+    """What moved, and since when."""
+
+    age: int
+    """Predictions since the drift began, by estimate."""
+    classes: tuple[int, ...]
+    """The most probable class, or two classes, to have moved: places in the baseline."""
+    probability: float
+    """Posterior probability of `classes`, given that one class moved or two alike."""
+    contributions: tuple[ClassShift, ...]
+    """The classes that contribute most, in descending order."""
+
+    @property
+    def moved(self) -> tuple[ClassShift, ...]:
+        """The few classes that account for most of the change."""
+        return most_moved(self.contributions)
+
+
+class Alarm(NamedTuple):
+    """The evidence has passed the threshold."""
+
+    prediction: int
+    """Number of predictions seen when it did."""
+    evidence: float
+    """log10 of the evidence."""
+    age: int
+    """Predictions since the drift began, by estimate; of a drift that goes on, since its first."""
+    classes: tuple[int, ...]
+    """The most probable class, or two classes, to have moved: places in the baseline."""
+    probability: float
+    """Posterior probability of `classes`, given that one class moved or two alike."""
+    contributions: tuple[ClassShift, ...]
+    """The classes that contribute most, in descending order."""
+
+    @property
+    def moved(self) -> tuple[ClassShift, ...]:
+        """The few classes that account for most of the change."""
+        return most_moved(self.contributions)
+
+
+NOTHING_MOVED = Explanation(0, (), 0.0, ())
+
+
+def most_moved(contributions: Sequence[ClassShift]) -> tuple[ClassShift, ...]:
+    """Give the classes that together make up nine tenths of a change, at most 3."""
+    named: list[ClassShift] = []
+    for shift in contributions[:NAMED_CLASSES]:
+        if sum(one.contribution for one in named) >= MOST:
+            break
+        named.append(shift)
+    return tuple(named)
+
+
+def contributions_of(
+    base: Floats, estimate: Floats, lower: Floats, upper: Floats
+) -> tuple[ClassShift, ...]:
+    """Split the divergence of the estimate from the band over the classes, largest first.
+
+    ``KL(q || p*) = sum_k (q_k log(q_k / p*_k) - q_k + p*_k)``, each term at least 0.
+    """
+    q = estimate / estimate.sum()
+    nearest = np.clip(projection_scale(q, lower, upper) * q, lower, upper)
+    terms = np.maximum(q * np.log(q / nearest) - q + nearest, 0)
+    total = float(terms.sum())
+    shares = terms / total if total > 0 else terms
+    largest = np.argsort(-shares, kind="stable")[:CONTRIBUTING_CLASSES]
+    return tuple(ClassShift(int(k), float(base[k]), float(q[k]), float(shares[k])) for k in largest)
+
+
+@dataclass
+class Episode:
+    """Whether a drift goes on: decided in predictions, not in time.
+
+    >>> episode = Episode()
+    >>> episode.alarm(1_000, age=200), episode.active(1_500), episode.active(1_600)
+    (800, True, False)
+    """
+
+    last_alarm: int | None = None
+    started: int | None = None
+    gaps: tuple[int, ...] = ()
+
+    def active(self, prediction: int) -> bool:
+        """Whether the drift of the last alarm goes on at this number of predictions."""
+        if self.last_alarm is None:
+            return False
+        return prediction - self.last_alarm < max(QUIET, QUIET_GAPS * max(self.gaps))
+
+    def alarm(self, prediction: int, age: int) -> int:
+        """Take an alarm, and return the number of the prediction at which its drift began."""
+        if self.active(prediction) and self.last_alarm is not None and self.started is not None:
+            self.gaps = (*self.gaps, prediction - self.last_alarm)[-QUIET_GAPS:]
+        else:
+            self.started = prediction - min(age, prediction)
+            self.gaps = (age,)
+        self.last_alarm = prediction
+        return self.started

@@ -1,0 +1,325 @@
+"""The state of one model output: what it predicts, and how far that has moved.
+
+A `DriftMonitor` needs neither OpenTelemetry nor Keras. Give it labels as they are predicted, in
+batches of any size, and ask it for a snapshot.
+
+>>> import numpy as np
+>>> from otel_drift import Baseline, DriftMonitor
+>>> monitor = DriftMonitor(Baseline.uniform(10))
+>>> random = np.random.default_rng(1)
+>>> for _ in range(100):
+...     monitor.update(random.integers(0, 10, size=100))
+>>> monitor.snapshot().active
+False
+>>> for _ in range(10):
+...     monitor.update(random.integers(1, 10, size=100))  # no zero any more
+>>> snapshot = monitor.snapshot()
+>>> snapshot.active, snapshot.alarms > 0
+(True, True)
+
+Labels only wait in a buffer while predictions are made; counts, tests and evidence are worked out
+when a snapshot is taken, or when the buffer is full.
+"""
+
+from __future__ import annotations
+
+import itertools
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from otel_drift.drift.band import DEFAULT_TOLERANCE
+from otel_drift.drift.chunks import as_labels
+from otel_drift.drift.events import DriftAlarm, DriftEvent, DriftEvents
+from otel_drift.drift.exported import exported_classes
+from otel_drift.drift.reference import (
+    INVALID,
+    OTHER,
+    RESERVED,
+    ReferenceDistribution,
+    class_counts,
+)
+from otel_drift.drift.sequential import DEFAULT_AVERAGE_RUN_LENGTH, SequentialDetector
+from otel_drift.drift.window import ChiSquareWindow, WindowResult
+
+Labels = NDArray[np.integer[Any]]
+
+T = TypeVar("T")
+
+BUFFERED_CALLS = 256
+BUFFERED_LABELS = 65_536
+"""Calls and labels from which on the buffer is worked off at once."""
+UNREAD_P_VALUES = 100_000
+"""What is kept for a reader that does not come."""
+
+
+@dataclass(frozen=True, slots=True)
+class DriftSnapshot:
+    """What a monitor knows; None where there is no baseline or no complete window yet."""
+
+    predictions: int
+    classes: tuple[str, ...]
+    """Names of the K classes, ``other`` and ``invalid`` last."""
+    counts: NDArray[np.int64]
+    """Predictions of each class so far, shape (K,)."""
+    window: WindowResult | None
+    """Newest complete window."""
+    evidence: float | None
+    """log10 of the sequential evidence, at least 0. The detector's own starts afresh at each alarm;
+    here that of the last alarm stands while drift is active, or its event has not been taken."""
+    threshold: float | None
+    """log10 of the evidence at which there is an alarm."""
+    alarms: int
+    active: bool
+    """Whether there is drift: from an alarm until it has ended."""
+    last_alarm: DriftAlarm | None
+
+
+class DriftMonitor:
+    """Count what one model output predicts and test it against a baseline.
+
+    Parameters
+    ----------
+    baseline
+        What is expected. None counts predictions only.
+    average_run_length
+        Predictions per false alarm that the sequential detector promises.
+    tolerance
+        Relative change of a class's share that does not matter.
+    classes
+        Names of the classes, where there is no baseline.
+    first
+        Where there is no baseline: take the first so many predictions as one.
+
+    Raises
+    ------
+    ValueError
+        If the average run length or the tolerance is out of range, or there is neither a baseline
+        nor the names of classes.
+
+    Notes
+    -----
+    Any number of threads may call `update` and `snapshot`. Nothing waits for a lock in `update`.
+    """
+
+    def __init__(
+        self,
+        baseline: ReferenceDistribution | None,
+        *,
+        average_run_length: float = DEFAULT_AVERAGE_RUN_LENGTH,
+        tolerance: float = DEFAULT_TOLERANCE,
+        classes: Sequence[str] = (),
+        first: int | None = None,
+    ) -> None:
+        if baseline is None and len(classes) < 1:
+            raise ValueError("a monitor needs a baseline, or the names of the classes")
+        self._average_run_length = average_run_length
+        self._tolerance = tolerance
+        self._first = first
+        self._set_baseline(baseline, tuple(classes))
+        self.reset()
+
+    def _set_baseline(
+        self, baseline: ReferenceDistribution | None, classes: tuple[str, ...]
+    ) -> None:
+        given = baseline.classes if baseline is not None else classes
+        self.class_counts = class_counts(given)
+        if baseline is None:
+            self.baseline = None
+            self.classes = classes + tuple(name for name in RESERVED if name not in classes)
+        else:
+            self.baseline = baseline.with_reserved_classes()
+            self.classes = self.baseline.classes
+        self.exported = exported_classes(self.classes, self.baseline, self._tolerance)
+        self._other = self.classes.index("other")
+        self._invalid = self.classes.index("invalid")
+
+    def reset(self) -> None:
+        """Forget all predictions, and make the lock anew: for the child of a fork."""
+        self._lock = threading.Lock()
+        self._buffer: deque[Labels] = deque()
+        self._buffered = 0
+        self._counts = np.zeros(len(self.classes), dtype=np.int64)
+        self._start_tests()
+
+    def _start_tests(self) -> None:
+        self._window: ChiSquareWindow | None = None
+        self._detector: SequentialDetector | None = None
+        if self.baseline is not None:
+            self._window = ChiSquareWindow(self.baseline)
+            self._detector = SequentialDetector(
+                self.baseline, self._average_run_length, self._tolerance
+            )
+        self._clock = _Clock()
+        self._p_values: deque[float] = deque(maxlen=UNREAD_P_VALUES)
+        self._events = DriftEvents(self.classes)
+
+    def update(self, labels: ArrayLike) -> None:
+        """Take predicted labels in stream order.
+
+        Parameters
+        ----------
+        labels
+            Whole numbers, any shape; 0 to K - 1 are the baseline's classes, NaN and what is out of
+            range counts as ``invalid``.
+
+        Raises
+        ------
+        ValueError
+            If the labels are not whole numbers.
+        """
+        self.append(as_labels(np.asarray(labels)))
+
+    def append(self, labels: Labels) -> None:
+        """Take labels that nobody else will change: one append, no lock, no copy."""
+        self._buffer.append(labels)
+        self._buffered += len(labels)  # may miss a few under threads: it bounds, it does not count
+        if len(self._buffer) >= BUFFERED_CALLS or self._buffered >= BUFFERED_LABELS:
+            self._drain(wait=False)
+
+    def carry_over(self, earlier: DriftMonitor) -> None:
+        """Take the class counts of a monitor that this one replaces; it starts again at 0.
+
+        Counts of a class that is no more are dropped with its series. May be called again for
+        what other threads still gave the earlier one.
+        """
+        before = dict(zip(earlier.classes, earlier._hand_over(), strict=True))
+        with self._lock:
+            self._counts += np.array([before.get(name, 0) for name in self.classes])
+
+    def snapshot(self) -> DriftSnapshot:
+        """Work off the buffer and say what is known."""
+        self._drain(wait=True)
+        with self._lock:
+            detector, last_alarm = self._detector, self._events.last_alarm
+            active = detector.active if detector else False
+            evidence = detector.evidence if detector else None
+            if evidence is not None and last_alarm and (active or self._events.unread):
+                evidence = max(evidence, last_alarm.alarm.evidence)
+            return DriftSnapshot(
+                predictions=int(self._counts.sum()),
+                classes=self.classes,
+                counts=self._counts.copy(),
+                window=self._window.newest if self._window else None,
+                evidence=evidence,
+                threshold=detector.threshold if detector else None,
+                alarms=detector.alarms if detector else 0,
+                active=active,
+                last_alarm=last_alarm,
+            )
+
+    def take_p_values(self) -> list[float]:
+        """Return the p-values of the windows since the last time; each is returned once."""
+        return list(_taken(self._p_values))
+
+    def take_events(self) -> list[DriftEvent]:
+        """Return what has come of drift since the last time; each is returned once."""
+        return self._events.take()
+
+    def _hand_over(self) -> list[int]:
+        self._drain(wait=True)
+        with self._lock:
+            counts, self._counts = self._counts, np.zeros_like(self._counts)
+            return counts.tolist()
+
+    def _drain(self, *, wait: bool) -> None:
+        if not self._lock.acquire(blocking=wait):
+            return  # whoever holds it takes these labels too, or the next call does
+        try:
+            while entries := list(itertools.islice(_taken(self._buffer), BUFFERED_CALLS)):
+                self._buffered = 0
+                self._take(entries)
+        finally:
+            self._lock.release()
+
+    def _take(self, entries: list[Labels]) -> None:
+        lengths = [len(entry) for entry in entries]
+        labels = self._known(np.concatenate(entries))
+        if self._first is not None and self.baseline is None:
+            learnt = self._learn(labels, self._first)
+            labels, lengths = labels[learnt:], _without_first(learnt, lengths)
+        self._counts += np.bincount(labels, minlength=len(self._counts))
+        if self._window is None or self._detector is None or not len(labels):
+            return
+        self._p_values.extend(one.test.p_value for one in self._window.update(labels, lengths))
+        alarms = self._detector.update(labels)
+        self._clock.tick(self._detector.predictions)
+        for alarm in alarms:
+            self._events.alarm(
+                alarm,
+                time=self._clock.time_of(alarm.prediction),
+                onset=self._clock.time_of(alarm.prediction - alarm.age),
+                window=self._window.newest,
+            )
+        if not self._detector.active:
+            self._events.ended(self._clock.time_of(self._detector.predictions))
+
+    def _known(self, labels: Labels) -> NDArray[np.int64]:
+        """Give indices of classes, with what is out of range put to ``invalid`` or ``other``."""
+        k = len(self.classes)
+        known = labels.astype(np.int64)
+        if int(known.min(initial=0)) < 0 or int(known.max(initial=0)) >= k:
+            known[known == OTHER] = self._other
+            known[(known <= INVALID) | (known >= k)] = self._invalid
+        return known
+
+    def _learn(self, labels: NDArray[np.int64], first: int) -> int:
+        """Count towards the first predictions, which become the baseline; give how many of these.
+
+        Just as many as were asked for, however many wait: not what the buffer happens to hold.
+        """
+        wanted = max(0, first - int(self._counts.sum()))
+        self._counts += np.bincount(labels[:wanted], minlength=len(self._counts))
+        if len(labels) >= wanted:
+            shares = self._counts / self._counts.sum()
+            learnt = ReferenceDistribution(self.classes, shares, self._counts.copy())
+            self._set_baseline(learnt, ())
+            self._start_tests()
+        return min(wanted, len(labels))
+
+
+class _Clock:
+    """When the stream had reached which number of predictions, for the recent past."""
+
+    def __init__(self) -> None:
+        self._ticks: deque[tuple[int, float]] = deque([(0, time.time())], maxlen=4096)
+
+    def tick(self, predictions: int) -> None:
+        now = time.time()
+        if len(self._ticks) > 1 and now - self._ticks[-2][1] < 1.0:
+            self._ticks[-1] = (predictions, now)  # one a second is as fine as anybody looks
+        else:
+            self._ticks.append((predictions, now))
+
+    def time_of(self, predictions: float) -> float:
+        counts, times = zip(*self._ticks, strict=True)
+        return float(np.interp(predictions, counts, times))
+
+
+def _without_first(n: int, lengths: list[int]) -> list[int]:
+    """Take n labels away from the first of some calls, given how many labels each has.
+
+    >>> _without_first(5, [3, 3, 2])
+    [1, 2]
+    """
+    rest: list[int] = []
+    for length in lengths:
+        if length > n:
+            rest.append(length - n)
+        n = max(0, n - length)
+    return rest
+
+
+def _taken(source: deque[T]) -> Iterator[T]:
+    """Take items off the left until there are none; other threads may do the same."""
+    while True:
+        try:
+            yield source.popleft()
+        except IndexError:
+            return

@@ -1,0 +1,219 @@
+"""The patched methods of `keras.Model`.
+
+`predict`, `predict_on_batch` and `__call__` are timed and read; `fit`, `evaluate` and their like
+are only marked, so that what they call inside does not look like a prediction. The methods are
+plain functions set on the class that go on to ``super(keras.Model, self)``: the look-up that would
+happen without them, in every order of inheritance. Removing them is deleting them.
+
+Only the outermost call of a thread counts. A thread-local says whether there is one: a context
+variable would be copied into every task and callback made inside a prediction, and the predictions
+made there would be lost.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+from opentelemetry.instrumentation.utils import is_instrumentation_enabled
+
+from otel_drift.keras.introspection import (
+    never,
+    says_training,
+    symbolic_scope,
+    tensorflow_recording,
+)
+from otel_drift.keras.training_step import possible_step
+from otel_drift.telemetry.recorder import ModelRecorder
+from otel_drift.telemetry.session import Session
+
+logger = logging.getLogger(__name__)
+
+OBSERVED = {"predict": "predict", "predict_on_batch": "predict_on_batch", "__call__": "call"}
+"""Methods of the class, and what ``keras.method`` says of them."""
+MARKED = ("fit", "evaluate", "train_on_batch", "test_on_batch", "stateless_call")
+
+STATE = "_otel_drift"
+"""Key in a model's ``__dict__``, past Keras's attribute tracking: what is there is not saved,
+copied, cloned or pickled with the model, and dies with it."""
+
+
+class ModelState(NamedTuple):
+    """What a model's ``__dict__`` holds of ours."""
+
+    recorder: ModelRecorder | None
+    session: Session | None
+    """The session that the recorder is of; None for a model that none records."""
+    path: str | None
+    """File that it was loaded from."""
+
+
+class Inside(threading.local):
+    """Whether this thread is inside a call of a model."""
+
+    model = False
+
+
+class Patch:
+    """The patched methods of one Keras.
+
+    Parameters
+    ----------
+    keras
+        The imported package.
+    recorder_of
+        Gives the recorder of a model that has none yet, or None if it is not to be recorded.
+    """
+
+    def __init__(self, keras: Any, recorder_of: Callable[[Any], ModelRecorder | None]) -> None:
+        self._class: Any = keras.Model
+        self._symbolic = keras.KerasTensor
+        self._recorder_of = recorder_of
+        self._inside = Inside()
+        self._enabled = False
+        self._functions: dict[str, Callable[..., Any]] = {}
+        self._before: dict[str, Any] = {}
+        self._building = symbolic_scope()
+        backend = keras.backend.backend()
+        self._compiling: Callable[[], bool] = never
+        self._recording_gradients: Callable[[], bool] = never
+        self._torch = backend == "torch"
+        if self._torch:
+            from torch.compiler import is_compiling  # pyright: ignore # only where torch is
+
+            self._compiling = is_compiling
+        elif backend == "tensorflow":
+            self._recording_gradients = tensorflow_recording()
+
+    def install(self) -> None:
+        """Set the methods on the class."""
+        self._enabled = True
+        for name, method in OBSERVED.items():
+            self._set(name, self._observing(name, method))
+        for name in MARKED:
+            self._set(name, self._marking(name))
+
+    def remove(self) -> None:
+        """Restore the class: delete what is still ours; what somebody wrapped passes through."""
+        self._enabled = False
+        for name, function in self._functions.items():
+            members = cast("dict[str, Any]", vars(self._class))
+            if members.get(name) is not function:
+                continue
+            if name in self._before:
+                setattr(self._class, name, self._before[name])
+            else:
+                delattr(self._class, name)
+        self._functions = {}
+        self._before = {}
+
+    def reset(self) -> None:
+        """Start anew in the child of a fork, which may have happened inside a call."""
+        self._inside = Inside()
+
+    def _set(self, name: str, function: Callable[..., Any]) -> None:
+        # Named after where it is found, so that cloudpickle sends a bound method of a model by this
+        # reference, which leads to Keras's own method in a process without us.
+        function.__module__ = self._class.__module__
+        function.__qualname__ = f"{self._class.__qualname__}.{name}"
+        self._functions[name] = function
+        setattr(self._class, name, function)
+
+    def _next(self, name: str) -> Callable[[Any], Callable[..., Any]]:
+        """Give what looks up, for a model, the method that would run without us."""
+        cls = self._class
+        before = cast("dict[str, Any]", vars(cls)).get(name)
+        if before is None:
+            return lambda model: getattr(super(cls, model), name)  # pyright: ignore
+        self._before[name] = before  # somebody else's patch: it goes on running inside ours
+        return lambda model: before.__get__(model, cls)
+
+    def _observing(self, name: str, method: str) -> Callable[..., Any]:
+        compiling, following = self._compiling, self._next(name)
+
+        @functools.wraps(getattr(self._class, name))
+        def observed(model: Any, *args: Any, **kwargs: Any) -> Any:
+            call = following(model)
+            if compiling() or not self._enabled or self._inside.model:
+                return call(*args, **kwargs)
+            return self._outermost(method, model, call, args, kwargs)
+
+        return observed
+
+    def _marking(self, name: str) -> Callable[..., Any]:
+        compiling, following = self._compiling, self._next(name)
+
+        @functools.wraps(getattr(self._class, name))
+        def marked(model: Any, *args: Any, **kwargs: Any) -> Any:
+            call = following(model)
+            if compiling() or not self._enabled or self._inside.model:
+                return call(*args, **kwargs)
+            self._inside.model = True
+            try:
+                return call(*args, **kwargs)
+            finally:
+                self._inside.model = False
+
+        return marked
+
+    def _outermost(
+        self, method: str, model: Any, call: Callable[..., Any], args: Any, kwargs: Any
+    ) -> Any:
+        self._inside.model = True
+        try:
+            recorder = self._recorder_for(method, model, args, kwargs)
+            if recorder is None:
+                return call(*args, **kwargs)
+            invocation = recorder.start(method)
+            try:
+                y = call(*args, **kwargs)
+            except BaseException as error:
+                invocation.fail(error)
+                raise
+            invocation.stop(
+                y,
+                x=args[0] if args else next(iter(kwargs.values()), None),
+                model=model,
+                training_step=self._training_step(method, kwargs),
+            )
+            return y
+        finally:
+            self._inside.model = False
+
+    def _recorder_for(
+        self, method: str, model: Any, args: Any, kwargs: Any
+    ) -> ModelRecorder | None:
+        """Give the recorder of a call that may be a prediction: never raises."""
+        try:
+            if not is_instrumentation_enabled():
+                return None
+            if method == "call" and self._not_predicting(args, kwargs):
+                return None
+            state: ModelState | None = model.__dict__.get(STATE)
+            recorder = None if state is None else state.recorder
+            if recorder is None or recorder.closed:
+                recorder = self._recorder_of(model)
+            if recorder is not None and recorder.pending.calls:
+                recorder.settle(collecting=False)
+            return recorder
+        except Exception:
+            logger.warning("a prediction is not recorded", exc_info=True)
+            return None
+
+    def _not_predicting(self, args: Any, kwargs: Any) -> bool:
+        """Whether a call can be told beforehand to train, or to build another model."""
+        return (
+            says_training(kwargs.get("training"))
+            or (bool(args) and type(args[0]) is self._symbolic)
+            or self._building()
+            or self._recording_gradients()
+        )
+
+    def _training_step(self, method: str, kwargs: Any) -> Callable[..., Any] | None:
+        """Give what finds the sign of a training step, where nothing rules one out."""
+        if self._torch and method == "call" and kwargs.get("training") is None:
+            return possible_step
+        return None

@@ -1,0 +1,118 @@
+"""The instruments of one meter provider, made once from the table `otel_drift.telemetry.metrics`.
+
+An observable instrument that is created again keeps its first callback, so there is one
+`Instruments` for each provider; its callbacks read whatever recorders its registry holds.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from weakref import WeakKeyDictionary
+
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
+
+from otel_drift.package import __version__
+from otel_drift.telemetry.collection import Collection, ModelSnapshot, take_snapshot
+from otel_drift.telemetry.errors import Failures
+from otel_drift.telemetry.metrics import DURATION, ERRORS, METRICS, P_VALUES, Metric, Recorded
+from otel_drift.telemetry.names import ERROR_TYPE, SCOPE
+from otel_drift.telemetry.registry import ModelRegistry
+
+
+class Instruments:
+    """The instruments of one meter provider, and the models that they read.
+
+    Parameters
+    ----------
+    meter_provider
+        None stands for the global one.
+    """
+
+    def __init__(self, meter_provider: MeterProvider | None) -> None:
+        self.registry = ModelRegistry()
+        self.failures = Failures()
+        self.of_proxy = "Proxy" in type(meter_provider).__name__
+        """Whether they were made before there was an SDK: they come alive with it."""
+        self._collection = Collection(self._snapshots)
+        meter = metrics.get_meter(SCOPE, __version__, meter_provider)
+        self.duration = _histogram(meter, DURATION)
+        self._p_values = _histogram(meter, P_VALUES)
+        create = {
+            "counter": meter.create_observable_counter,
+            "gauge": meter.create_observable_gauge,
+        }
+        for metric in METRICS:
+            create[metric.kind](
+                metric.name,
+                callbacks=[self._observing(metric)],
+                unit=metric.unit,
+                description=metric.description,
+            )
+        name, unit, description = ERRORS
+        meter.create_observable_counter(name, [self._errors], unit, description)
+
+    def reset(self) -> None:
+        """Start anew in the child of a fork."""
+        self.registry.reset()
+        self.failures.reset()
+        self._collection = Collection(self._snapshots)
+
+    def _snapshots(self) -> list[ModelSnapshot]:
+        leaving = self.registry.take_leaving()
+        return [
+            take_snapshot(recorder, self._p_values, leaving=ends)
+            for recorders, ends in ((self.registry.recorders(), False), (leaving, True))
+            for recorder in recorders
+        ]
+
+    def _observing(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterable[Observation]:
+            return [
+                Observation(value, attributes)
+                for model in self._collection.snapshot(metric.name)
+                if metric.kind == "counter" or not model.leaving
+                for value, attributes in metric.values(model)
+            ]
+
+        return observe
+
+    def _errors(self, _: CallbackOptions) -> Iterable[Observation]:
+        models = [tuple(one.attributes.items()) for one in self.registry.recorders()]
+        for (model, error_type), count in self.failures.counts(models).items():
+            yield Observation(count, {**dict(model), ERROR_TYPE: error_type})
+
+
+def _histogram(meter: Meter, recorded: Recorded) -> Histogram:
+    return meter.create_histogram(
+        recorded.name,
+        unit=recorded.unit,
+        description=recorded.description,
+        explicit_bucket_boundaries_advisory=recorded.bounds,
+    )
+
+
+_instruments: WeakKeyDictionary[MeterProvider, Instruments] = WeakKeyDictionary()
+_lock = threading.Lock()
+
+
+def instruments_of(meter_provider: MeterProvider | None) -> Instruments:
+    """Give the instruments of a meter provider (None: the global one), made once."""
+    given = meter_provider or metrics.get_meter_provider()
+    with _lock:
+        found = _instruments.get(given)
+        if found is None and given is metrics.get_meter_provider():
+            # Made when there was no SDK yet: those instruments have come alive in the meantime.
+            found = next((one for one in _instruments.values() if one.of_proxy), None)
+        if found is None:
+            found = _instruments.setdefault(given, Instruments(given))
+        return found
+
+
+def reset_instruments() -> None:
+    """Start anew in the child of a fork."""
+    global _lock
+    _lock = threading.Lock()
+    for instruments in list(_instruments.values()):
+        instruments.reset()

@@ -1,0 +1,239 @@
+"""What is recorded of one model: rows, a monitor for each series of labels, the user's own tests.
+
+`otel_drift.watch` returns a recorder for models that are not Keras:
+
+>>> import numpy as np
+>>> import otel_drift
+>>> recorder = otel_drift.watch("digits-forest", otel_drift.Baseline.uniform(10))
+>>> recorder.record(np.array([3, 1, 4, 1, 5]))
+>>> [(name, monitor.snapshot().predictions) for name, monitor in recorder.monitors()]
+[('output', 5)]
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+from opentelemetry.trace import Tracer
+
+from otel_drift.baselines.baseline import Baseline
+from otel_drift.drift.monitor import DriftMonitor
+from otel_drift.options import Options
+from otel_drift.outputs.reader import OutputReader
+from otel_drift.outputs.reading import Series
+from otel_drift.telemetry.counter import ConcurrentCounter
+from otel_drift.telemetry.drift_function import DriftFunction
+from otel_drift.telemetry.invocation import Invocation, count
+from otel_drift.telemetry.names import METHOD, MODEL, VERSION
+from otel_drift.telemetry.pending import PendingCalls
+
+if TYPE_CHECKING:
+    from otel_drift.telemetry.instruments import Instruments
+
+MAXIMUM_EARLIER = 16
+"""Recorders that were replaced and may still be given labels by a call under way."""
+RECORD = "record"
+"""Method of samples that a user hands to `ModelRecorder.record`."""
+
+
+class Configuration(NamedTuple):
+    """What tells recorders of one name apart: everything that decides what their series say."""
+
+    settings: Options
+    """Without what only says how baselines are found, and without names."""
+    baselines: Mapping[str, Baseline]
+
+    @classmethod
+    def of(cls, options: Options, baselines: Mapping[str, Baseline]) -> Configuration:
+        """Give the configuration of options and the baselines that they led to."""
+        settings = replace(options, baseline=None, model_name=None, model_version=None, traces=True)
+        return cls(settings, dict(baselines))
+
+
+class ModelRecorder:
+    """Record what one model predicts.
+
+    Parameters
+    ----------
+    name, version
+        What ``keras.model.name`` and ``keras.model.version`` say; None for no version.
+    configuration
+        Tolerance, average run length, how outputs become classes, the user's own tests, and the
+        baselines by output name: none for durations and class counts only.
+    instruments
+        Where it is read from.
+    methods
+        The methods that are timed; their counters of samples begin at 0.
+    tracer
+        Makes a span for each prediction; None makes none.
+    logger_provider
+        Gets the events of drift; None stands for the global one.
+    activation_of
+        As of `OutputReader`.
+
+    Raises
+    ------
+    ImportError, AttributeError
+        If ``module:function`` of an option does not lead to a function.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: str | None,
+        configuration: Configuration,
+        instruments: Instruments,
+        *,
+        methods: Sequence[str] = (),
+        tracer: Tracer | None = None,
+        logger_provider: Any = None,
+        activation_of: Callable[..., str | None] | None = None,
+    ) -> None:
+        self.name, self.version = name, version
+        self.attributes = {MODEL: name} if version is None else {MODEL: name, VERSION: version}
+        self.configuration = configuration
+        self.tracer, self.logger_provider = tracer, logger_provider
+        self.duration = instruments.duration
+        self.duration_attributes = {
+            method: {**self.attributes, METHOD: method} for method in methods
+        }
+        self.samples = {method: ConcurrentCounter() for method in methods}
+        self.pending = PendingCalls()
+        self.closed = False
+        """Whether its series have ended: whoever still has it should ask for another."""
+        self._failures = instruments.failures
+        self._earlier: deque[ModelRecorder] = deque(maxlen=MAXIMUM_EARLIER)
+
+        options = configuration.settings
+        function = _resolved(options.outputs)
+        self.tests = [
+            DriftFunction(output, cast("Callable[..., Any]", _resolved(one)), self.failed)
+            for output, one in options.drift_function.items()
+        ]
+        self._monitors = {
+            output: self._monitor(one) for output, one in configuration.baselines.items()
+        }
+        self.reader = OutputReader(
+            name,
+            {output: _series(monitor) for output, monitor in self._monitors.items()},
+            self._start_series,
+            self.failed,
+            decision=options.decision,
+            function=function,
+            activation_of=activation_of,
+            learning=options.first is not None,
+        )
+
+    def start(self, method: str) -> Invocation:
+        """Start the clock, and the span, of one call: never raises."""
+        return Invocation(self, method)
+
+    def record(self, outputs_or_labels: Any) -> None:
+        """Count predictions: labels (numbers or class names), or outputs as a model returns them.
+
+        Never raises: what cannot be read is counted in ``keras_instrumentation_errors_total``.
+
+        Parameters
+        ----------
+        outputs_or_labels
+            Labels of shape (n,), scores of shape (n, K), or a list or dict of such by output.
+        """
+        try:
+            found = self.reader.read(outputs_or_labels)
+            if found is not None:
+                count(self, RECORD, found, None, outputs_or_labels)
+        except Exception:
+            self.failed("output", f"{self.name}: predictions that cannot be counted")
+
+    def settle(self, *, collecting: bool) -> None:
+        """Decide the calls that are pending, as far as that can be: never raises."""
+        try:
+            self.pending.settle(collecting=collecting)
+        except Exception:
+            self.failed("output", f"{self.name}: an output that could no longer be read")
+        for earlier in list(self._earlier):
+            earlier.settle(collecting=collecting)
+            self._carry_over(earlier)
+
+    def succeed(self, earlier: ModelRecorder) -> None:
+        """Go on with the counts of a recorder that this one replaces; its evidence is dropped.
+
+        Also with what calls that are under way still give it.
+        """
+        self._earlier.extend([*earlier._earlier, earlier])
+        earlier._earlier.clear()
+
+    def monitors(self) -> list[tuple[str, DriftMonitor]]:
+        """Each series of labels with its monitor."""
+        return list(self._monitors.items())
+
+    def failed(
+        self, error_type: str, what: str, *, subject: str = "", traceback: bool = True
+    ) -> None:
+        """Count a failure of the instrumentation itself."""
+        self._failures.count(
+            tuple(self.attributes.items()), error_type, what, subject=subject, traceback=traceback
+        )
+
+    def close(self) -> None:
+        """End the threads of the user's own tests."""
+        self.closed = True
+        for test in self.tests:
+            test.close()
+
+    def reset(self) -> None:
+        """Start at 0 in the child of a fork: what was counted belongs to the parent."""
+        self.pending = PendingCalls()
+        self.reader.reset()
+        self._earlier.clear()
+        for counter in self.samples.values():
+            counter.reset()
+        for monitor in self._monitors.values():
+            monitor.reset()
+        for test in self.tests:
+            test.reset()
+
+    def _monitor(self, baseline: Baseline | None, classes: int = 0) -> DriftMonitor:
+        settings = self.configuration.settings
+        return DriftMonitor(
+            baseline,
+            average_run_length=settings.average_run_length,
+            tolerance=settings.tolerance,
+            classes=[str(k) for k in range(classes)],
+            first=settings.first,
+        )
+
+    def _start_series(self, name: str, classes: int) -> Series:
+        """Count the classes of a series that has no baseline, or none that fits."""
+        monitor = self._monitor(None, classes)
+        self._monitors = {**self._monitors, name: monitor}
+        return _series(monitor)
+
+    def _carry_over(self, earlier: ModelRecorder) -> None:
+        for method, counter in earlier.samples.items():
+            self.samples.setdefault(method, ConcurrentCounter()).add(counter.take())
+        for name, monitor in earlier.monitors():
+            if name in self._monitors:
+                self._monitors[name].carry_over(monitor)
+
+
+def _series(monitor: DriftMonitor) -> Series:
+    baseline = monitor.baseline
+    return Series(
+        monitor.classes,
+        monitor.class_counts,
+        has_baseline=baseline is not None,
+        decision=baseline.decision if isinstance(baseline, Baseline) else None,
+        append=monitor.append,
+    )
+
+
+def _resolved(function: Callable[..., Any] | str | None) -> Callable[..., Any] | None:
+    """Look up ``module:function``."""
+    if isinstance(function, str):
+        return cast("Callable[..., Any]", pkgutil.resolve_name(function))
+    return function
