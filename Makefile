@@ -70,8 +70,8 @@ types: $(VENV)/.tests-installed ## pyright: the types of otel_drift
 	@$(STEP) "Types (pyright)" $(VENV)/bin/pyright
 
 .PHONY: unit
-unit: $(VENV)/.tests-installed ## pytest without the pipeline: needs none of the built programs
-	@$(VENV)/bin/python -m pytest -m "not pipeline" $(PYTEST_OPTIONS)
+unit: $(VENV)/.tests-installed ## pytest in one process: tests/unit and the doctests (1 minute)
+	@$(VENV)/bin/python -m pytest -m "not slow" tests/unit otel_drift $(PYTEST_OPTIONS)
 
 .PHONY: pipeline
 pipeline: $(VENV)/.tests-installed $(BIN)/otelcol $(BIN)/prometheus $(BIN)/alertmanager ## pytest on the real collector, Prometheus, Alertmanager

@@ -15,7 +15,7 @@ from scipy import stats
 from otel_drift.baselines.baseline import Baseline
 from otel_drift.drift.sequential import SequentialDetector
 
-pytestmark = pytest.mark.statistical
+pytestmark = pytest.mark.slow
 
 CONFIDENCE = 0.999
 LENGTH = 5

@@ -135,7 +135,9 @@ BASELINES = {
 }
 
 
-@pytest.mark.parametrize("name", BASELINES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow if n == "many" else ()) for n in BASELINES]
+)
 def test_equals_the_definition(name):
     baseline = BASELINES[name]
     rng = np.random.default_rng(1)
@@ -235,7 +237,7 @@ def test_scales_do_not_depend_on_the_first_guess():
         assert found[2] == pytest.approx(found[0], rel=1e-11, abs=3e-12)
 
 
-@pytest.mark.parametrize("k", [2, 10, 700])
+@pytest.mark.parametrize("k", [2, 10, pytest.param(700, marks=pytest.mark.slow)])
 def test_the_same_however_cut_and_however_often_read(k):
     rng = np.random.default_rng(6)
     baseline = Baseline.uniform(k)
@@ -420,6 +422,7 @@ def test_state_is_refused_with_the_reason():
             SequentialDetector.from_state(Baseline.uniform(10), {**state, **damage})
 
 
+@pytest.mark.slow
 def test_state_is_small_and_does_not_grow():
     rng = np.random.default_rng(13)
     detector = SequentialDetector(Baseline.uniform(1_000))
