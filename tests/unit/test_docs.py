@@ -1,13 +1,21 @@
 """What the documents say of names, options and numbers is what the code does."""
 
+import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import keras
+import numpy as np
 import pytest
+from opentelemetry.exporter.prometheus import PrometheusMetricReader
+from opentelemetry.sdk.metrics import MeterProvider
+from prometheus_client import CollectorRegistry, Metric
 
 import otel_drift
-from otel_drift import Baseline, environment_variables
-from otel_drift import instruments as module
+from otel_drift import Baseline, TrainingMetrics, environment_variables
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -18,17 +26,46 @@ DOCUMENTS = [
 ]
 
 
-def test_every_series_is_in_the_readme(collected):
-    otel_drift.watch("docs", Baseline.uniform(2), meter_provider=collected.provider)
-    source = Path(module.__file__).read_text()
-    names = set(re.findall(r'"(keras\.[a-z_.]+)"', source)) - {
-        *(module.MODEL, module.OUTPUT, module.CLASS, module.METHOD, module.MEASURE)
-    }
-    assert len(names) > 12
-    for name in names:
-        last = name.replace(".", "_").split("keras_")[1]
-        *_, tail = name.split(".")
-        assert f"keras_{last}" in README or f"_{tail}" in README, name
+@pytest.fixture(scope="module")
+def exported() -> Iterator[list[Metric]]:
+    """What Prometheus is given after drift, a prediction and a fit: names as they are scraped."""
+    registry = CollectorRegistry()
+    provider = MeterProvider([PrometheusMetricReader(registry=registry)])
+    stream = otel_drift.watch("docs", Baseline.from_counts([900, 900]), meter_provider=provider)
+    stream.record(np.arange(2_000) % 2)
+    stream.record(np.zeros(2_000, dtype=int))
+    x, y = np.zeros((8, 4), dtype="float32"), np.arange(8) % 2
+    model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(2, activation="softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.fit(x, y, verbose=0, callbacks=[TrainingMetrics(meter_provider=provider)])
+    otel_drift.instrument_model(model, meter_provider=provider).predict(x, verbose=0)
+    yield [one for one in registry.collect() if one.name.startswith("keras_")]
+    otel_drift.uninstrument_model(model)
+    provider.shutdown()
+
+
+def series(exported: list[Metric]) -> set[str]:
+    return {f"{one.name}_total" if one.type == "counter" else one.name for one in exported}
+
+
+def series_and_labels_of(text: str) -> set[str]:
+    """Every `keras_...` of a text; ``a_{b,c}`` is short for ``a_b`` and ``a_c``."""
+    found = set()
+    for start, braces, end in re.findall(r"(?<![-\w])(keras_\w*)(?:\{([\w,]+)\}(\w*))?", text):
+        found |= {f"{start}{middle}{end}" for middle in braces.split(",")}
+    return found
+
+
+def test_every_series_is_in_the_readme(exported):
+    (table,) = re.findall(r"^\| series \|.*\n((?:\|.*\n)+)", README, re.MULTILINE)
+    first_cells = "\n".join(line.split("|")[1] for line in table.splitlines())
+    assert len(series(exported)) > 20
+    assert series_and_labels_of(first_cells) == series(exported)
+
+
+def test_every_series_and_label_of_the_readme_exists(exported):
+    labels = {name for metric in exported for sample in metric.samples for name in sample.labels}
+    assert series_and_labels_of(README) <= series(exported) | labels
 
 
 def test_every_option_is_in_the_readme():
