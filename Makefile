@@ -61,9 +61,10 @@ test: ## Everything: what CI runs (the first time 10 to 20 minutes to build and 
 	@$(VENV)/bin/python -m pytest $(PYTEST_OPTIONS)
 
 .PHONY: lint
-lint: $(VENV)/.tests-installed ## ruff: style, faults, format
+lint: $(VENV)/.tests-installed ## ruff: style, faults, format; import-linter: imports go one way
 	@$(STEP) "Style (ruff)" $(VENV)/bin/ruff check .
 	@$(STEP) "Format (ruff)" $(VENV)/bin/ruff format --check .
+	@$(STEP) "Imports go one way (import-linter)" $(VENV)/bin/lint-imports --no-logo
 
 .PHONY: types
 types: $(VENV)/.tests-installed ## pyright: the types of otel_drift

@@ -1,8 +1,8 @@
 """Show drift on live predictions, from Keras to a webhook, on this machine.
 
 Starts a collector, Prometheus, Alertmanager and a webhook, and the example of `examples/digits`,
-which knows nothing of being watched. It predicts for a minute as its baseline expects; then no 0
-is sent any more. Ends when the webhook has the alert, and stops all that it started.
+which knows nothing of being watched. It predicts for a minute as its baseline expects; then 0
+disappears. Ends when the webhook has the alert, and stops all that it started.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ in code: see `instrument`.
 Each batch holds 1 to 200 images, drawn at random from those the baseline was counted on. Drift is
 a change of how often each digit is sent:
 
-    drop:0          no 0 any more
+    drop:0          0 is never sent
     scale:3:0.5     half as many 3 as before
     swap:3:5:0.05   of all images 5 % show a 5 instead of a 3
 """

@@ -58,7 +58,7 @@ class Explanation(NamedTuple):
     """What moved, and since when."""
 
     age: int
-    """Predictions since the drift began, by estimate."""
+    """Estimated number of predictions since the drift began."""
     classes: tuple[int, ...]
     """The most probable class, or two classes, to have moved: places in the baseline."""
     probability: float
@@ -80,7 +80,7 @@ class Alarm(NamedTuple):
     evidence: float
     """log10 of the evidence."""
     age: int
-    """Predictions since the drift began, by estimate; of a drift that goes on, since its first."""
+    """Estimated number of predictions since the drift began; the same drift for all its alarms."""
     classes: tuple[int, ...]
     """The most probable class, or two classes, to have moved: places in the baseline."""
     probability: float

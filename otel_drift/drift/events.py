@@ -50,7 +50,7 @@ class DriftAlarm(NamedTuple):
     time: float
     """When it was noticed: seconds since the epoch."""
     onset: float
-    """When the drift began, by estimate: seconds since the epoch."""
+    """Estimated time at which the drift began: seconds since the epoch."""
     moved: tuple[MovedClass, ...]
     """The classes that account for most of the change, the largest part first."""
     window: WindowResult | None

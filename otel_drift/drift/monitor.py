@@ -12,7 +12,7 @@ batches of any size, and ask it for a snapshot.
 >>> monitor.snapshot().active
 False
 >>> for _ in range(10):
-...     monitor.update(random.integers(1, 10, size=100))  # no zero any more
+...     monitor.update(random.integers(1, 10, size=100))  # zero is gone
 >>> snapshot = monitor.snapshot()
 >>> snapshot.active, snapshot.alarms > 0
 (True, True)

@@ -42,7 +42,7 @@ copied, cloned or pickled with the model, and dies with it."""
 
 
 class ModelState(NamedTuple):
-    """What a model's ``__dict__`` holds of ours."""
+    """What this package keeps in a model's ``__dict__``."""
 
     recorder: ModelRecorder | None
     session: Session | None

@@ -228,14 +228,14 @@ METRICS = (
         "keras.prediction.drift.onset",
         "gauge",
         "s",
-        "While drift is active: when it began, by estimate, in seconds since the epoch",
+        "While drift is active: the estimated time at which it began, in seconds since the epoch",
         _each_output(_onset),
     ),
     Metric(
         "keras.prediction.drift.share",
         "gauge",
         "{proportion}",
-        "While drift is active: share now, by estimate, of the classes that moved most",
+        "While drift is active: the estimated share, now, of the classes that moved most",
         _moved_shares,
     ),
 )
