@@ -209,7 +209,7 @@ def a_jax_array_that_was_deleted() -> None:
     """Its numbers are gone before they could be read: counted as an error, and nothing else."""
     import jax
 
-    from otel_drift.tensors import Later, read
+    from otel_drift.outputs.arrays import Later, read
 
     array = jax.numpy.ones((2000, 2000))
     slow = jax.jit(lambda x: jax.numpy.linalg.matrix_power(x / 2000, 64))

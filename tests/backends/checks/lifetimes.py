@@ -201,22 +201,20 @@ def memory_does_not_grow() -> None:
 
 
 def _recorder(model: Any, x: Any) -> Any:
-    from otel_drift.models import models
-
     model.predict_on_batch(x)
-    return models().recorder_of(model)
+    return model.__dict__["_otel_drift"].recorder
 
 
 def _record(recorder: Any, y: Any, times: int) -> None:
     for _ in range(times):
-        recorder.count(recorder.read("predict", None, None, y))
+        recorder.start("predict").stop(y)
 
 
 @check(backends=("jax",))
 def outputs_that_are_not_ready_are_not_waited_for() -> None:
     import jax
 
-    from otel_drift.tensors import Later, read
+    from otel_drift.outputs.arrays import Later, read
 
     slow = jax.jit(lambda x: jax.numpy.linalg.matrix_power(x / 2000, 64))
     array = jax.numpy.ones((2000, 2000))

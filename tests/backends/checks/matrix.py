@@ -16,7 +16,7 @@ from harness import argmax, classes, dense, numpy
 from names import ENTRY_POINTS, KINDS
 
 from otel_drift import Baseline
-from otel_drift.baseline import baselines_from_predictions
+from otel_drift.baselines.baseline import baselines_from_predictions
 
 BATCHES = (5, 15, 5)
 Truth = Callable[[list[Any]], dict[str, dict[str, int]]]

@@ -64,6 +64,7 @@ def instrumented_again_after_an_end() -> None:
     with harness.observed() as second:
         z = model(x)
         harness.equal(second.counts(), {"output": argmax(z)})
+    harness.equal(first.counts(), {"output": argmax(y)})  # once more, and then no longer
     harness.equal(first.counts(), {})
 
 
