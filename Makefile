@@ -82,8 +82,9 @@ pipeline: $(VENV)/.tests-installed $(BIN)/otelcol $(BIN)/prometheus $(BIN)/alert
 test-matrix: ## The oldest and the newest supported Keras, OpenTelemetry and wrapt (5 minutes)
 	@$(STEP) "Oldest and newest versions" tests/matrix.sh
 
-.PHONY: dashboards
-dashboards: $(VENV)/.tests-installed ## Write the JSON of the dashboards in grafana/
+.PHONY: generate
+generate: $(VENV)/.tests-installed ## Write rules (YAML) and dashboards (JSON) from their Python
+	@$(VENV)/bin/python -m prometheus
 	@$(VENV)/bin/python -m grafana
 
 rule_files = $(or $(wildcard prometheus/rules/*.yml),$(error no rules in prometheus/rules))
