@@ -60,6 +60,8 @@ from grafana_foundation_sdk.models.dashboard import (
 )
 from grafana_foundation_sdk.models.prometheus import PromQueryFormat
 
+from prometheus.definitions import ALARMS
+
 BLUE, ORANGE, GREEN, VERMILLION = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 SKY, PURPLE, GREY = "#56B4E9", "#CC79A7", "#8C8C8C"
 
@@ -69,10 +71,7 @@ POINTS = 240
 """Of a graph: one each 15 s in an hour. More would cost Prometheus time and show nothing more."""
 DEVIATIONS = "suffix: σ"  # noqa: RUF001
 """Unit of what is measured in standard deviations."""
-ALERTS = (
-    "DriftDetected|PredictionDistributionShifted|PredictionBaselinesDiffer"
-    "|InvalidPredictions|KerasInstrumentationErrors"
-)
+ALERTS = "|".join(alarm.name for alarm in ALARMS)
 
 Panel = TypeVar("Panel", bound=Any)
 

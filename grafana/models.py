@@ -30,25 +30,29 @@ from grafana.look import (
     worded,
 )
 from grafana.one_model import UID as ONE_MODEL
-from grafana.records import (
+from grafana.records import FAILED, each_output, highest
+from prometheus.definitions import (
+    BY_CLASS,
+    BY_MODEL,
+    BY_OUTPUT,
     CALLS,
+    DISTRIBUTION_SHIFTED,
+    DRIFT_DETECTED,
     ERRORS,
     EVIDENCE,
-    FAILED,
     ONSET,
     OUT_OF_BAND,
     QUANTILE,
+    QUANTILES,
     REPLICAS,
     STATE,
     THRESHOLD,
     TRAFFIC,
     UNSETTLED,
-    each_output,
-    highest,
 )
 
 UID = "otel-drift-models"
-OUTPUT = "keras_model_name, keras_model_output"
+PERCENTILES = {f"p{float(value):.0%}".removesuffix("%"): value for value in QUANTILES}
 DRIFT = {0: ("no drift", BLUE), 1: ("DRIFT", VERMILLION)}
 
 
@@ -81,9 +85,10 @@ def drifting() -> Any:
     return (
         number(
             "Models drifting",
-            "Models whose detector says that predictions have drifted from their baseline (the "
-            "alert DriftDetected). Look for DRIFT in the table below and follow the model's name.",
-            now(f"sum(max by (keras_model_name) ({STATE}))"),
+            "Models whose detector says that predictions have drifted from their baseline "
+            f"(the alert {DRIFT_DETECTED.name}). Look for DRIFT in the table below and follow the "
+            "model's name.",
+            now(f"sum(max by ({BY_MODEL}) ({STATE}))"),
         )
         .color_scheme(dashboard.FieldColor().mode(FieldColorModeId.THRESHOLDS))
         .thresholds(thresholds([Threshold(None, BLUE), Threshold(1, VERMILLION)]))
@@ -108,14 +113,14 @@ def firing() -> Any:
 
 def without_baseline() -> Any:
     """Count the models that nothing is compared with."""
-    compared = f"count by (keras_model_name) ({THRESHOLD})"
+    compared = f"count by ({BY_MODEL}) ({THRESHOLD})"
     return (
         number(
             "Models without baseline",
             "Models whose predictions are counted but compared with nothing, so that drift cannot "
             "be seen. Save a baseline beside the model, or name one.",
             now(
-                f"count(count by (keras_model_name) ({TRAFFIC}) unless {compared})"
+                f"count(count by ({BY_MODEL}) ({TRAFFIC}) unless {compared})"
                 f" or 0 * count({TRAFFIC})"
             ),
         )
@@ -156,22 +161,18 @@ def replicas() -> Any:
 def all_models() -> Any:
     """Make the table that has a row for each model output."""
     drift = {
-        "Drift": f"max by ({OUTPUT}) ({STATE})",
-        "Since": f"1000 * min by ({OUTPUT}) ({ONSET})",
+        "Drift": f"max by ({BY_OUTPUT}) ({STATE})",
+        "Since": f"1000 * min by ({BY_OUTPUT}) ({ONSET})",
         "Evidence": f"clamp_max({EVIDENCE} / {THRESHOLD}, 1)",
-        "Beyond band": (
-            f"topk by ({OUTPUT}) (1, max by ({OUTPUT}, keras_prediction_class) ({OUT_OF_BAND}))"
-        ),
-        "Baseline": f"max by ({OUTPUT}) ({UNSETTLED})",
+        "Beyond band": (f"topk by ({BY_OUTPUT}) (1, max by ({BY_CLASS}) ({OUT_OF_BAND}))"),
+        "Baseline": f"max by ({BY_OUTPUT}) ({UNSETTLED})",
     }
-    quantile = f'max by (keras_model_name) ({QUANTILE}{{quantile="%s"}})'
+    quantile = f'max by ({BY_MODEL}) ({QUANTILE}{{quantile="%s"}})'
     serving = {
-        "Predictions": f"sum by ({OUTPUT}) ({TRAFFIC})",
-        "p50": each_output(quantile % "0.5"),
-        "p95": each_output(quantile % "0.95"),
-        "p99": each_output(quantile % "0.99"),
+        "Predictions": f"sum by ({BY_OUTPUT}) ({TRAFFIC})",
+        **{name: each_output(quantile % value) for name, value in PERCENTILES.items()},
         "Failing": each_output(FAILED),
-        "Replicas": each_output(f"max by (keras_model_name) ({REPLICAS})"),
+        "Replicas": each_output(f"max by ({BY_MODEL}) ({REPLICAS})"),
     }
     panel = grid(
         "All models",
@@ -228,9 +229,7 @@ def _formats() -> dict[str, list[Any]]:
         ],
         "Beyond band": [option("unit", DEVIATIONS), option("decimals", 0)],
         "Predictions": [option("unit", "cps")],
-        "p50": seconds,
-        "p95": seconds,
-        "p99": seconds,
+        **dict.fromkeys(PERCENTILES, seconds),
         "Failing": [option("unit", "percentunit")],
         "Baseline": [
             option("mappings", worded(settled, absent="none")),
@@ -244,9 +243,9 @@ def alerts() -> Any:
     return (
         bars(
             "Alerts",
-            "From when to when an alert fired, for each model. DriftDetected comes from the "
-            "detector in the process, PredictionDistributionShifted from the windows over all "
-            "replicas; they need not agree.",
+            "From when to when an alert fired, for each model. "
+            f"{DRIFT_DETECTED.name} comes from the detector in the process, "
+            f"{DISTRIBUTION_SHIFTED.name} from the windows over all replicas; they need not agree.",
             lines(
                 "max by (alertname, keras_model_name) "
                 f'(ALERTS{{alertstate="firing",alertname=~"{ALERTS}"}})',
@@ -268,7 +267,7 @@ def evidence() -> Any:
             "evidence in the time range. A healthy model rests about half-way, which means "
             "nothing: only 100 % does.",
             lines(
-                f"{highest(EVIDENCE, OUTPUT)} / {THRESHOLD}",
+                f"{highest(EVIDENCE, BY_OUTPUT)} / {THRESHOLD}",
                 "{{keras_model_name}} / {{keras_model_output}}",
             ),
             unit="percentunit",
@@ -283,7 +282,7 @@ def traffic() -> Any:
         "Predictions",
         "Predictions per second over 5 minutes; the 10 busiest outputs. Few predictions make "
         "drift slow to see: the detector counts predictions, not minutes.",
-        lines(highest(TRAFFIC, OUTPUT), "{{keras_model_name}} / {{keras_model_output}}"),
+        lines(highest(TRAFFIC, BY_OUTPUT), "{{keras_model_name}} / {{keras_model_output}}"),
         unit="cps",
     ).min(0)
 
@@ -296,7 +295,7 @@ def latency() -> Any:
         "95 of 100 calls take less, over 5 minutes; the 10 slowest models. Asynchronous calls "
         "(JAX, accelerators) count until they are dispatched.",
         lines(
-            highest(slow, "keras_model_name"),
+            highest(slow, BY_MODEL),
             "{{keras_model_name}}",
         ),
         width=8,
@@ -310,7 +309,7 @@ def failures() -> Any:
         "Calls that fail",
         "Share of calls that raised an exception, over 5 minutes; the 10 models with most.",
         lines(
-            f"{highest(ERRORS, 'keras_model_name')} / (sum by (keras_model_name) ({CALLS}) > 0)",
+            f"{highest(ERRORS, BY_MODEL)} / (sum by ({BY_MODEL}) ({CALLS}) > 0)",
             "{{keras_model_name}}",
         ),
         width=8,
@@ -325,7 +324,7 @@ def replicas_over_time() -> Any:
         "Processes that serve each model; the 10 models with most. A step down is a replica that "
         "has stopped reporting: its predictions are missing from the windows from then on, which "
         "by itself moves no share.",
-        lines(highest(REPLICAS, "keras_model_name"), "{{keras_model_name}}"),
+        lines(highest(REPLICAS, BY_MODEL), "{{keras_model_name}}"),
         width=8,
         unit="none",
     )

@@ -44,28 +44,43 @@ from grafana.look import (
     thresholds,
     worded,
 )
-from grafana.records import (
+from grafana.records import FAILED
+from prometheus.definitions import (
     BAND_Z,
+    BASELINE_MOVED,
+    BASELINE_SHARE,
+    BY_OUTPUT,
+    BY_WINDOW,
     CALLS,
     CHI_SQUARE_Z,
+    CRAMERS_V,
     DETECTED_SHARE,
+    DISTRIBUTION_SHIFTED,
     ERRORS,
     EVIDENCE,
     EXPECTED,
-    FAILED,
-    INCREASE,
-    MOVED,
+    FIVE_MINUTES,
+    LOWER,
+    MEAN_P_VALUE,
+    MINUTE,
     ONSET,
     OUT_OF_BAND,
     OWN_ERRORS,
+    PSI,
     QUANTILE,
     REPLICAS,
     SAMPLES,
+    SERVING_WINDOW,
     SHARE,
     STATE,
     THRESHOLD,
+    TOTAL,
     TRAFFIC,
+    TVD,
     UNSETTLED,
+    UPPER,
+    WINDOWS,
+    Exported,
 )
 
 UID = "otel-drift-one-model"
@@ -76,14 +91,13 @@ CLASS = '{keras_model_name="$model",keras_model_output="$output",keras_predictio
 CLASS_IN_WINDOW = CLASS[:-1] + ',window="$window"}'
 
 SETTLED = f"unless on () ({UNSETTLED}{OUTPUT} > 0)"
-EXPECTED_SHARE = (
-    f"({EXPECTED}{WINDOW}"
-    f" / on (keras_model_name, keras_model_output, window) group_left () {INCREASE}{WINDOW})"
-)
+EXPECTED_SHARE = f"({EXPECTED}{WINDOW} / on ({BY_WINDOW}) group_left () {TOTAL}{WINDOW})"
 SHIFT = f"({SHARE}{WINDOW} - {EXPECTED_SHARE})"
 CLASSES_SHOWN = 8
 NOT_COMPARED = "Not compared: no baseline, replicas that disagree, or one that just changed"
-WINDOWS = {"1m": SKY, "5m": BLUE, "1h": ORANGE, "1d": VERMILLION}
+COLOURS = dict(
+    zip((window.name for window in WINDOWS), (SKY, BLUE, ORANGE, VERMILLION), strict=True)
+)
 
 
 def one_model_dashboard() -> Dashboard:
@@ -128,18 +142,17 @@ def variables() -> list[Any]:
     """Let the reader choose model, output, window, classes and replica."""
     # Outputs that only a test of the user's has p-values of are there too.
     outputs = (
-        "query_result(group by (keras_model_output)"
-        f" ({TRAFFIC}{MODEL} or replica:keras_prediction_drift_p_value:avg5m{MODEL}))"
+        f"query_result(group by (keras_model_output) ({TRAFFIC}{MODEL} or {MEAN_P_VALUE}{MODEL}))"
     )
     moved = (
         f"query_result(topk({CLASSES_SHOWN}, max by (keras_prediction_class)"
         f" (abs({SHIFT}) or {SHARE}{WINDOW})))"
     )
-    p_values = f"keras_prediction_drift_p_value{OUTPUT}"
+    p_values = f"{Exported.DRIFT_P_VALUE}{OUTPUT}"
     return [
         choice("model", "Model", f"label_values({SAMPLES}, keras_model_name)"),
         choice("output", "Output", outputs).regex('/keras_model_output="([^"]*)"/'),
-        listed("window", "Window", list(WINDOWS), "5m"),
+        listed("window", "Window", list(COLOURS), FIVE_MINUTES.name),
         # Chosen when the dashboard is opened, so that panels do not change places while one looks.
         several("class", "Classes", moved)
         .regex('/keras_prediction_class="([^"]*)"/')
@@ -222,7 +235,7 @@ def baseline() -> Any:
         1: ("Changed: window too old", ORANGE),
         2: ("REPLICAS DIFFER", VERMILLION),
     }
-    by = "on (keras_model_name, keras_model_output)"
+    by = f"on ({BY_OUTPUT})"
     return (
         number(
             "Baseline",
@@ -231,7 +244,7 @@ def baseline() -> Any:
             "'Replicas differ': give all replicas the same baseline file. The detector in each "
             "process goes on in both cases.",
             now(
-                f"2 * ({UNSETTLED}{OUTPUT} > 0) or {by} {MOVED}{WINDOW}"
+                f"2 * ({UNSETTLED}{OUTPUT} > 0) or {by} {BASELINE_MOVED}{WINDOW}"
                 f" or {by} 0 * {UNSETTLED}{OUTPUT}"
             ),
         )
@@ -247,7 +260,7 @@ def predictions_in_window() -> Any:
             "Predictions in the window",
             "Predictions of all replicas in the chosen window. Few predictions show only large "
             "changes.",
-            now(f"sum({INCREASE}{WINDOW})"),
+            now(f"sum({TOTAL}{WINDOW})"),
         )
         .unit("short")
         .no_value("None")
@@ -257,7 +270,6 @@ def predictions_in_window() -> Any:
 def classes() -> Any:
     """Make the table that has a row for each class, the one that moved most on top."""
     by_class = "sum by (keras_prediction_class)"
-    edge = f"class:keras_prediction_baseline_%s{OUTPUT}"
     comparable = f"and on (keras_prediction_class) {EXPECTED}{WINDOW}"
     share = {
         "Moved": f"{by_class} (abs({SHIFT}))",
@@ -265,8 +277,8 @@ def classes() -> Any:
         "Baseline": f"{by_class} ({EXPECTED_SHARE})",
     }
     band = {
-        "Lower": f"{by_class} ({edge % 'lower:min'} {comparable})",
-        "Upper": f"{by_class} ({edge % 'upper:max'} {comparable})",
+        "Lower": f"{by_class} ({LOWER}{OUTPUT} {comparable})",
+        "Upper": f"{by_class} ({UPPER}{OUTPUT} {comparable})",
         "Beyond": f"{by_class} ({BAND_Z}{WINDOW})",
         "Detector": f"{by_class} ({DETECTED_SHARE}{OUTPUT})",
         "First": (
@@ -279,7 +291,8 @@ def classes() -> Any:
         "What share of predictions each class has in the chosen window, and what the baseline "
         "expects; the class that moved most is on top. Within the band from its lower to its "
         "upper edge a share is tolerated. Beyond band: by how many standard deviations, below 0 "
-        "too rare, above 0 too frequent; 5 and more raise PredictionDistributionShifted. "
+        "too rare, above 0 too frequent; "
+        f"{FIVE_MINUTES.deviations} and more raise {DISTRIBUTION_SHIFTED.name}. "
         "Detector's estimate: during drift, the share now of the classes that moved most, before "
         "the window shows it. First outside: when a class was first beyond its band, in the time "
         "range. No comparison while the baseline is not settled.",
@@ -327,8 +340,8 @@ def beyond_band() -> Any:
         graph(
             "Classes beyond their band",
             "Only classes outside their tolerated band: how far, in standard deviations. Above "
-            "the dashed line (6 in the window of 1m, 5 in the others) "
-            "PredictionDistributionShifted is raised.",
+            f"the dashed line ({MINUTE.deviations} in the window of {MINUTE.name}, "
+            f"{FIVE_MINUTES.deviations} in the others) {DISTRIBUTION_SHIFTED.name} is raised.",
             lines(
                 f"sum by (keras_prediction_class) (abs({BAND_Z}{WINDOW}))",
                 "{{keras_prediction_class}}",
@@ -337,16 +350,16 @@ def beyond_band() -> Any:
         )
         .min(0)
         .no_value("No class is outside its band"),
-        5,
+        FIVE_MINUTES.deviations,
     )
 
 
 def share_of_class() -> Any:
     """Show one class against its band; repeated for each class."""
     edges = {
-        "upper edge": "class:keras_prediction_baseline_upper:max",
-        "baseline": "class:keras_prediction_baseline_proportion:avg",
-        "lower edge": "class:keras_prediction_baseline_lower:min",
+        "upper edge": UPPER,
+        "baseline": BASELINE_SHARE,
+        "lower edge": LOWER,
     }
     band = "\nor ".join(
         f"label_replace(sum by (keras_prediction_class) ({record}{CLASS}),"
@@ -403,15 +416,15 @@ def distance() -> Any:
         lines(f"sum by (window) ({CHI_SQUARE_Z}{OUTPUT})", "{{window}}"),
         unit=DEVIATIONS,
     )
-    return limit(coloured(panel, WINDOWS), 3).no_value(NOT_COMPARED)
+    return limit(coloured(panel, COLOURS), 3).no_value(NOT_COMPARED)
 
 
 def effects() -> Any:
     """Show how large the change is."""
     measures = {
-        "total variation": "output:keras_predictions:tvd",
-        "stability index": "output:keras_predictions:psi",
-        "Cramér's V": "output:keras_predictions:cramers_v",
+        "total variation": TVD,
+        "stability index": PSI,
+        "Cramér's V": CRAMERS_V,
     }
     union = "\nor ".join(
         f'label_replace({record}{WINDOW}, "measure", "{measure}", "", "")'
@@ -440,9 +453,9 @@ def p_values() -> Any:
         "minutes (line). Without drift the dots are spread evenly from 0 to 1 and the line is "
         "near 0.5. For the eye only: under drift the mean need not come near 0, which makes it a "
         "poor alarm.",
-        lines(f"min by (instance) (keras_prediction_drift_p_value{chosen})", "p-value"),
+        lines(f"min by (instance) ({Exported.DRIFT_P_VALUE}{chosen})", "p-value"),
         lines(
-            f"min by (instance) (replica:keras_prediction_drift_p_value:avg5m{chosen})",
+            f"min by (instance) ({MEAN_P_VALUE}{chosen})",
             "mean of 5 minutes",
             ref_id="B",
         ),
@@ -465,6 +478,7 @@ def p_values() -> Any:
 def p_value_density() -> Any:
     """Show all p-values as a histogram over time."""
     # Cells of equal width, so that what is flat looks flat: finer buckets are left out.
+    p_values = f"{Exported.DRIFT_TEST_P_VALUE}_bucket"
     tenths = '{keras_model_name="$model",keras_model_output="$output",le=~"0[.][1-9]|[+]Inf"}'
     axis = YAxisConfig().axis_label("p-value")
     return (
@@ -474,7 +488,7 @@ def p_value_density() -> Any:
             "coloured from bottom to top without drift; under drift the lowest row is bright, the "
             "others are dark.",
             buckets(
-                f"sum by (le) (rate(keras_prediction_drift_test_p_value_bucket{tenths}[5m]))",
+                f"sum by (le) (rate({p_values}{tenths}[{SERVING_WINDOW}]))",
             ),
         )
         .y_axis(axis)
@@ -502,7 +516,7 @@ def durations() -> Any:
             "How many calls took how long, per second, all replicas. The dots are single calls "
             "that were traced: click one to open its trace.",
             buckets(
-                f"sum by (le) (rate(keras_predict_duration_seconds_bucket{MODEL}[5m]))",
+                f"sum by (le) (rate({Exported.DURATION}_bucket{MODEL}[{SERVING_WINDOW}]))",
                 exemplars=True,
             ),
         )
@@ -529,7 +543,10 @@ def samples_by_replica() -> Any:
         "Predictions by replica",
         "Samples (rows) per second that each replica predicts, over 5 minutes, and how many "
         "replicas report (dashed, right axis). A line that ends is a replica that is gone.",
-        lines(f"sum by (instance) (rate(keras_predict_samples_total{MODEL}[5m]))", "{{instance}}"),
+        lines(
+            f"sum by (instance) (rate({Exported.SAMPLES}{MODEL}[{SERVING_WINDOW}]))",
+            "{{instance}}",
+        ),
         lines(f"sum({REPLICAS}{MODEL})", "replicas", ref_id="B"),
         unit="cps",
     ).override_by_name(

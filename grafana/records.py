@@ -5,26 +5,7 @@
 or on (keras_model_name) label_replace(model:keras_replicas:count, "keras_model_output", "-", "", ""))
 """  # noqa: E501
 
-STATE = "output:keras_prediction_drift:state"
-EVIDENCE = "output:keras_prediction_drift_evidence:log10"
-THRESHOLD = "output:keras_prediction_drift_threshold:max"
-ONSET = "output:keras_prediction_drift_onset_seconds:min"
-DETECTED_SHARE = "class:keras_prediction_drift_share:avg"
-UNSETTLED = "output:keras_prediction_baseline:unsettled"
-MOVED = "output:keras_prediction_baseline:moved"
-TRAFFIC = "output:keras_predictions:rate5m"
-INCREASE = "output:keras_predictions:increase"
-CHI_SQUARE_Z = "output:keras_predictions:chi_square_z"
-SHARE = "class:keras_predictions:share"
-EXPECTED = "class:keras_predictions:expected"
-BAND_Z = "class:keras_predictions:band_z"
-OUT_OF_BAND = "class:keras_predictions:out_of_band"
-CALLS = "model:keras_predict_duration_seconds:rate5m"
-QUANTILE = "model:keras_predict_duration_seconds:quantile5m"
-ERRORS = "model:keras_predict_errors:rate5m"
-SAMPLES = "model:keras_predict_samples:rate5m"
-REPLICAS = "model:keras_replicas:count"
-OWN_ERRORS = "model:keras_instrumentation_errors:increase15m"
+from prometheus.definitions import CALLS, ERRORS, TRAFFIC
 
 LINES_AT_MOST = 10
 """Lines in a graph over all models; more could not be told apart."""

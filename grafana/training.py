@@ -21,8 +21,10 @@ from grafana.look import (
     option,
     several,
 )
+from prometheus.definitions import SERVING_WINDOW, Exported
 
 UID = "otel-drift-training"
+MODEL = '{keras_model_name="$model"}'
 RUN = '{keras_model_name="$model",keras_training_run=~"$run"}'
 METRIC = (
     '{keras_model_name="$model",keras_training_run=~"$run",keras_training_metric_name=~"$metric"}'
@@ -31,9 +33,9 @@ METRIC = (
 
 def training_dashboard() -> Dashboard:
     """Make the dashboard."""
-    models = "label_values(keras_training_loss, keras_model_name)"
-    runs = 'label_values(keras_training_loss{keras_model_name="$model"}, keras_training_run)'
-    metrics = f"label_values(keras_training_metric{RUN}, keras_training_metric_name)"
+    models = f"label_values({Exported.TRAINING_LOSS}, keras_model_name)"
+    runs = f"label_values({Exported.TRAINING_LOSS}{MODEL}, keras_training_run)"
+    metrics = f"label_values({Exported.TRAINING_METRIC}{RUN}, keras_training_metric_name)"
     return (
         board(UID, "Training", "Loss, metrics, epochs and learning rate of training runs.")
         .time("now-6h", "now")
@@ -59,7 +61,7 @@ def running() -> Any:
     panel = number(
         "Runs that report",
         "Runs of the chosen model that report now.",
-        now(f"count(count by (keras_training_run) (keras_training_loss{RUN}))"),
+        now(f"count(count by (keras_training_run) ({Exported.TRAINING_LOSS}{RUN}))"),
         width=6,
     )
     return panel.no_value("None")
@@ -70,7 +72,7 @@ def epochs() -> Any:
     return number(
         "Epochs",
         "Epochs that the chosen runs have finished.",
-        now(f"sum(keras_training_epochs_total{RUN})"),
+        now(f"sum({Exported.TRAINING_EPOCHS}{RUN})"),
         width=6,
     )
 
@@ -80,7 +82,7 @@ def steps_per_second() -> Any:
     return number(
         "Steps",
         "Training steps (batches) per second over 5 minutes, all chosen runs.",
-        now(f"sum(rate(keras_training_steps_total{RUN}[5m]))"),
+        now(f"sum(rate({Exported.TRAINING_STEPS}{RUN}[{SERVING_WINDOW}]))"),
         width=6,
     ).unit("cps")
 
@@ -93,7 +95,7 @@ def newest_loss() -> Any:
             "Lowest validation loss",
             "The run with the lowest newest loss on validation data.",
             now(
-                f"bottomk(1, min by (keras_training_run) (keras_training_loss{validation}))",
+                f"bottomk(1, min by (keras_training_run) ({Exported.TRAINING_LOSS}{validation}))",
                 "{{keras_training_run}}",
             ),
             width=6,
@@ -110,16 +112,16 @@ def runs_table() -> Any:
         chosen = RUN[:-1] + (f',keras_training_phase="{phase}"}}' if phase else "}")
         return f"max by (keras_training_run) (last_over_time({name}{chosen}[$__range]))"
 
-    seconds = "keras_training_epoch_duration_seconds"
+    seconds = Exported.TRAINING_EPOCH_DURATION
     results = {
-        "Training loss": last("keras_training_loss", "train"),
-        "Validation loss": last("keras_training_loss", "validation"),
-        "Evaluation loss": last("keras_training_loss", "evaluation"),
+        "Training loss": last(Exported.TRAINING_LOSS, "train"),
+        "Validation loss": last(Exported.TRAINING_LOSS, "validation"),
+        "Evaluation loss": last(Exported.TRAINING_LOSS, "evaluation"),
     }
     course = {
-        "Epochs": last("keras_training_epochs_total"),
+        "Epochs": last(Exported.TRAINING_EPOCHS),
         "Seconds per epoch": f"{last(seconds + '_sum')} / {last(seconds + '_count')}",
-        "Learning rate": last("keras_training_learning_rate"),
+        "Learning rate": last(Exported.TRAINING_LEARNING_RATE),
     }
     shown = {"keras_training_run": "Run", **{name: name for name in (*results, *course)}}
     panel = grid(
@@ -145,7 +147,7 @@ def loss() -> Any:
         "Loss of each run, by phase, after each epoch. Validation rising while training falls: "
         "stop earlier.",
         lines(
-            f"max by (keras_training_run, keras_training_phase) (keras_training_loss{RUN})",
+            f"max by (keras_training_run, keras_training_phase) ({Exported.TRAINING_LOSS}{RUN})",
             "{{keras_training_run}} {{keras_training_phase}}",
         ),
         unit="none",
@@ -159,7 +161,7 @@ def metric() -> Any:
         "Metrics the model was compiled with, of each run, by phase, after each epoch.",
         lines(
             "max by (keras_training_run, keras_training_phase, keras_training_metric_name)"
-            f" (keras_training_metric{METRIC})",
+            f" ({Exported.TRAINING_METRIC}{METRIC})",
             "{{keras_training_run}} {{keras_training_metric_name}} {{keras_training_phase}}",
         ),
         unit="none",
@@ -173,7 +175,7 @@ def learning_rate() -> Any:
         "Learning rate",
         "Learning rate of each run, on a logarithmic scale: it shows what a schedule does.",
         lines(
-            f"max by (keras_training_run) (keras_training_learning_rate{RUN})",
+            f"max by (keras_training_run) ({Exported.TRAINING_LEARNING_RATE}{RUN})",
             "{{keras_training_run}}",
         ),
         unit="none",
@@ -182,7 +184,7 @@ def learning_rate() -> Any:
 
 def epoch_duration() -> Any:
     """Show how long epochs take."""
-    seconds = "keras_training_epoch_duration_seconds"
+    seconds = Exported.TRAINING_EPOCH_DURATION
     return graph(
         "Seconds per epoch",
         "Mean duration of the epochs of each run so far.",
