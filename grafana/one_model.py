@@ -1,6 +1,6 @@
 """The dashboard *One model*: what a model predicts, against what its baseline says.
 
-Comparisons are shown only while they mean something: ``class:keras_predictions:expected`` is absent
+Comparisons are shown only while they mean something: ``output:keras_predictions:tested`` is absent
 while replicas have different baselines and while a window reaches back to another baseline.
 """
 
@@ -49,6 +49,7 @@ from prometheus.definitions import (
     BAND_Z,
     BASELINE_MOVED,
     BASELINE_SHARE,
+    BY_CLASS,
     BY_OUTPUT,
     BY_WINDOW,
     CALLS,
@@ -58,7 +59,6 @@ from prometheus.definitions import (
     DISTRIBUTION_SHIFTED,
     ERRORS,
     EVIDENCE,
-    EXPECTED,
     FIVE_MINUTES,
     LOWER,
     MEAN_P_VALUE,
@@ -73,6 +73,7 @@ from prometheus.definitions import (
     SERVING_WINDOW,
     SHARE,
     STATE,
+    TESTED,
     THRESHOLD,
     TOTAL,
     TRAFFIC,
@@ -91,7 +92,10 @@ CLASS = '{keras_model_name="$model",keras_model_output="$output",keras_predictio
 CLASS_IN_WINDOW = CLASS[:-1] + ',window="$window"}'
 
 SETTLED = f"unless on () ({UNSETTLED}{OUTPUT} > 0)"
-EXPECTED_SHARE = f"({EXPECTED}{WINDOW} / on ({BY_WINDOW}) group_left () {TOTAL}{WINDOW})"
+EXPECTED_SHARE = (
+    f"(0 * {SHARE}{WINDOW} + on ({BY_CLASS}) group_left () {BASELINE_SHARE}{OUTPUT}"
+    f" and on ({BY_WINDOW}) {TESTED}{WINDOW})"
+)
 SHIFT = f"({SHARE}{WINDOW} - {EXPECTED_SHARE})"
 CLASSES_SHOWN = 8
 NOT_COMPARED = "Not compared: no baseline, replicas that disagree, or one that just changed"
@@ -270,7 +274,7 @@ def predictions_in_window() -> Any:
 def classes() -> Any:
     """Make the table that has a row for each class, the one that moved most on top."""
     by_class = "sum by (keras_prediction_class)"
-    comparable = f"and on (keras_prediction_class) {EXPECTED}{WINDOW}"
+    comparable = f"and on () {TESTED}{WINDOW}"
     share = {
         "Moved": f"{by_class} (abs({SHIFT}))",
         "Share": f"{by_class} ({SHARE}{WINDOW})",

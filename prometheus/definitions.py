@@ -79,31 +79,32 @@ COUNT = "class:keras_predictions:increase"
 TOTAL = "output:keras_predictions:increase"
 SHARE = "class:keras_predictions:share"
 TESTED = "output:keras_predictions:tested"
-EXPECTED = "class:keras_predictions:expected"
 SHARE_OUTSIDE = "class:keras_predictions:share_outside"
 BAND_EDGE = "class:keras_predictions:band_edge"
 BAND_Z = "class:keras_predictions:band_z"
 SHARE_INSIDE = "class:keras_predictions:share_inside"
 OUT_OF_BAND = "class:keras_predictions:out_of_band"
-SIZE_RATIO = "output:keras_predictions:baseline_size_ratio"
-POOLED_EXPECTED = "output:keras_predictions:pooled_expected"
-POOLED_COUNT = "output:keras_predictions:pooled_increase"
-CHI_SQUARE = "output:keras_predictions:chi_square"
-DEGREES_OF_FREEDOM = "output:keras_predictions:degrees_of_freedom"
-CHI_SQUARE_Z = "output:keras_predictions:chi_square_z"
-TVD = "output:keras_predictions:tvd"
-PSI = "output:keras_predictions:psi"
-CRAMERS_V = "output:keras_predictions:cramers_v"
 
 # Records of the detector
 
-EVIDENCE_SUM = "output:keras_prediction_drift_evidence:sum"
 EVIDENCE = "output:keras_prediction_drift_evidence:log10"
 THRESHOLD = "output:keras_prediction_drift_threshold:max"
 ACTIVE = "output:keras_prediction_drift_active:max"
 ONSET = "output:keras_prediction_drift_onset_seconds:min"
 DETECTED_SHARE = "class:keras_prediction_drift_share:avg"
 STATE = "output:keras_prediction_drift:state"
+
+# Records for the eye
+
+EXPECTED = "class:keras_predictions:expected"
+SIZE_RATIO = "output:keras_predictions:baseline_size_ratio"
+CHI_SQUARE = "output:keras_predictions:chi_square"
+DEGREES_OF_FREEDOM = "output:keras_predictions:degrees_of_freedom"
+CHI_SQUARE_Z = "output:keras_predictions:chi_square_z"
+TVD = "output:keras_predictions:tvd"
+PSI = "output:keras_predictions:psi"
+CRAMERS_V = "output:keras_predictions:cramers_v"
+MEAN_P_VALUE = "replica:keras_prediction_drift_p_value:avg5m"
 
 # Records of serving
 
@@ -121,7 +122,6 @@ SAMPLES = f"model:keras_predict_samples:rate{SERVING_WINDOW}"
 REPLICAS = "model:keras_replicas:count"
 TRAFFIC = f"output:keras_predictions:rate{SERVING_WINDOW}"
 OWN_ERRORS = f"model:keras_instrumentation_errors:increase{ERRORS_WINDOW}"
-MEAN_P_VALUE = f"replica:keras_prediction_drift_p_value:avg{SERVING_WINDOW}"
 
 
 # Windows

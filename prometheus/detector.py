@@ -12,10 +12,7 @@ from prometheus.definitions import (
     CLEARED,
     DETECTED_SHARE,
     EVIDENCE,
-    EVIDENCE_SUM,
-    MEAN_P_VALUE,
     ONSET,
-    SERVING_WINDOW,
     STATE,
     THRESHOLD,
     Exported,
@@ -24,22 +21,19 @@ from prometheus.rule import Record
 
 DETECTION = (
     Record(
-        EVIDENCE_SUM,
+        EVIDENCE,
         """
-        Evidence of all replicas, linear. It adds up over replicas: the sum, less the predictions
-        served, is a supermartingale like each of its terms. >= 0 drops a NaN, which would mute the
-        whole sum.
+        Evidence of all replicas, as a power of ten. It adds up over replicas: the sum, less the
+        predictions served, is a supermartingale like each of its terms. >= 0 drops a NaN, which
+        would mute the whole sum.
         """,
         f"""
-        sum by ({BY_OUTPUT}) (
-          10 ^ (last_over_time({Exported.DRIFT_EVIDENCE}[{BRIDGED}]) >= 0)
+        log10(
+          sum by ({BY_OUTPUT}) (
+            10 ^ (last_over_time({Exported.DRIFT_EVIDENCE}[{BRIDGED}]) >= 0)
+          )
         )
         """,
-    ),
-    Record(
-        EVIDENCE,
-        "The same as a power of ten, to be seen beside the threshold.",
-        f"log10({EVIDENCE_SUM})",
     ),
     Record(
         THRESHOLD,
@@ -97,13 +91,5 @@ DETECTION = (
           1
         )
         """,
-    ),
-    Record(
-        MEAN_P_VALUE,
-        """
-        Mean p-value of 5 minutes, for the eye; never alert on it: under drift it converges to a
-        positive number.
-        """,
-        f"avg_over_time({Exported.DRIFT_P_VALUE}[{SERVING_WINDOW}])",
     ),
 )

@@ -7,7 +7,7 @@ from prometheus.baseline import EXPECTATIONS, REMEMBERED
 from prometheus.detector import DETECTION
 from prometheus.effects import EFFECTS
 from prometheus.rule import File, Group
-from prometheus.windows import BANDS, LONG_COUNTS, SHARES, WHOLE
+from prometheus.windows import BANDS, LONG_COUNTS, SHARES
 
 FILE = File(
     """
@@ -39,7 +39,6 @@ FILE = File(
             (
                 *EXPECTATIONS,
                 *SHARES,
-                *WHOLE,
                 *BANDS,
                 *DETECTION,
                 DRIFT_IS_DETECTED,
@@ -50,7 +49,7 @@ FILE = File(
         Group(
             "keras_drift_effects",
             EFFECTS,
-            "Effect sizes are for the eye: no alert waits for them.",
+            "For the eye, no alert waits for it: how the whole distribution differs, and how much.",
             "15s",
         ),
         Group(

@@ -10,30 +10,22 @@ from prometheus.definitions import (
     BAND_Z,
     BASELINE_MOVED,
     BASELINE_SHARE,
-    BASELINE_SIZE,
     BY_CLASS,
     BY_OUTPUT,
     BY_WINDOW,
-    CELL,
-    CHI_SQUARE,
-    CHI_SQUARE_Z,
     COUNT,
     DAY,
-    DEGREES_OF_FREEDOM,
-    EXPECTED,
     FIVE_MINUTES,
     HOUR,
     INVALID,
     LONG_WINDOWS,
     LOWER,
+    MINUTE,
     OUT_OF_BAND,
-    POOLED_COUNT,
-    POOLED_EXPECTED,
     SHARE,
     SHARE_INSIDE,
     SHARE_OUTSIDE,
     SHORT_WINDOWS,
-    SIZE_RATIO,
     TESTED,
     TOTAL,
     UNSETTLED,
@@ -106,95 +98,6 @@ SHARES = (
     ),
 )
 """Counts and shares."""
-
-WHOLE = (
-    Record(
-        EXPECTED,
-        "By window: predictions of the class that the baseline expects.",
-        f"""
-        (
-          0 * {COUNT}
-            + on ({BY_CLASS}) group_left ()
-              {BASELINE_SHARE}
-        )
-          * on ({BY_WINDOW}) group_left () {TESTED}
-        """,
-    ),
-    Record(
-        SIZE_RATIO,
-        "By window: predictions per prediction in the baseline (0: exact).",
-        f"""
-        {TESTED}
-          / on ({BY_OUTPUT}) group_left () {BASELINE_SIZE}
-        or 0 * {TESTED}
-        """,
-    ),
-    Record(
-        POOLED_EXPECTED,
-        f"By window: classes expected less than {CELL} times, as one cell: expected.",
-        f"""
-        sum by ({BY_WINDOW}) ({EXPECTED} < {CELL})
-        or 0 * {TESTED}
-        """,
-    ),
-    Record(
-        POOLED_COUNT,
-        "The same: counted.",
-        f"""
-        sum by ({BY_WINDOW}) (
-          {COUNT} and {EXPECTED} < {CELL}
-        )
-        or 0 * {TESTED}
-        """,
-    ),
-    Record(
-        DEGREES_OF_FREEDOM,
-        "By window: cells less one.",
-        f"""
-        count by ({BY_WINDOW}) ({EXPECTED} >= {CELL})
-          + ({POOLED_EXPECTED} > bool 0.5) - 1 > 0
-        """,
-    ),
-    Record(
-        CHI_SQUARE,
-        """
-        By window: two-sample (homogeneity) chi-square against the predictions the baseline was
-        counted from: sum (O - E)^2 / (E + O N/n), Pearson's where the baseline is exact (N/n = 0).
-        """,
-        f"""
-        sum by ({BY_WINDOW}) (
-          ({COUNT} - ({EXPECTED} >= {CELL})) ^ 2
-            / (
-              {EXPECTED}
-                + {COUNT}
-                  * on ({BY_WINDOW}) group_left ()
-                    {SIZE_RATIO}
-            )
-        )
-          + ({POOLED_COUNT} - {POOLED_EXPECTED}) ^ 2
-            / clamp_min(
-              {POOLED_EXPECTED}
-                + {SIZE_RATIO} * {POOLED_COUNT},
-              {CELL}
-            )
-        """,
-    ),
-    Record(
-        CHI_SQUARE_Z,
-        """
-        By window: the same as a standard normal deviate. PromQL has no chi-square tail. Wilson and
-        Hilferty's deviate errs on the safe side at every number of degrees of freedom.
-        """,
-        f"""
-        (
-          ({CHI_SQUARE} / {DEGREES_OF_FREEDOM}) ^ (1 / 3)
-            - (1 - 2 / (9 * {DEGREES_OF_FREEDOM}))
-        )
-          / sqrt(2 / (9 * {DEGREES_OF_FREEDOM}))
-        """,
-    ),
-)
-"""The distribution as a whole."""
 
 
 def far(*windows: Window) -> str:
@@ -285,40 +188,39 @@ BANDS = (
     Record(
         OUT_OF_BAND,
         f"""
-        By window: what raises the alert: |band_z| of the classes far beyond their band, in a window
-        whose distribution differs as a whole. The band carries the guarantee; chi-square only asks
-        for both. 6 in 1m, where windows are many.
+        By window: what raises the alert: |band_z| of the classes far enough beyond their band. In
+        {MINUTE.name}, where windows are many, that is {MINUTE.deviations}, else
+        {FIVE_MINUTES.deviations}. The band carries the guarantee on false alarms alone: it needs a
+        change of a size that matters. A test of the whole distribution on top, such as chi-square,
+        would only make rare classes slow to be seen.
 
         A long window remembers drift long after it has ended ({DAY.name}: 19 hours for a lost
         class), so its classes count only until a shorter window has them inside their band by
         {BACK_INSIDE} standard errors.
         """,
         f"""
-        (
-          {far(*SHORT_WINDOWS)}
-          or
-            ({far(*LONG_WINDOWS)})
-            unless on ({BY_CLASS}) (
+        {far(*SHORT_WINDOWS)}
+        or
+          ({far(*LONG_WINDOWS)})
+          unless on ({BY_CLASS}) (
+            (
+              {SHARE_INSIDE}
+                - on ({BY_CLASS}) group_left ()
+                  {LOWER}
+            ) ^ 2
+              * on ({BY_WINDOW}) group_left () {TOTAL}
+              >= on ({BY_CLASS}) group_left ()
+                {BACK_INSIDE**2} * {LOWER}
+            and
               (
                 {SHARE_INSIDE}
                   - on ({BY_CLASS}) group_left ()
-                    {LOWER}
+                    {UPPER}
               ) ^ 2
                 * on ({BY_WINDOW}) group_left () {TOTAL}
                 >= on ({BY_CLASS}) group_left ()
-                  {BACK_INSIDE**2} * {LOWER}
-              and
-                (
-                  {SHARE_INSIDE}
-                    - on ({BY_CLASS}) group_left ()
-                      {UPPER}
-                ) ^ 2
-                  * on ({BY_WINDOW}) group_left () {TOTAL}
-                  >= on ({BY_CLASS}) group_left ()
-                    {BACK_INSIDE**2} * {UPPER}
-            )
-        )
-        and on ({BY_WINDOW}) ({CHI_SQUARE_Z} > 3)
+                  {BACK_INSIDE**2} * {UPPER}
+          )
         """,
     ),
 )

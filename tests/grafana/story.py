@@ -162,7 +162,7 @@ DRIFTED = (
     'output:keras_prediction_drift:state{keras_model_name="drifting"} == 1',
     'count(ALERTS{alertstate="firing",keras_model_name="drifting"}) == 2',
     'output:keras_predictions:chi_square_z{keras_model_name="drifting",window="5m"} > 6',
-    'output:keras_predictions:tvd{keras_model_name="drifting",window="1m"} > 0.02',
+    'output:keras_predictions:tvd{keras_model_name="drifting",window="1m"} > 0.04',
     'absent(output:keras_predictions:tvd{keras_model_name="retrained",window="1m"})',
     'model:keras_replicas:count{keras_model_name="steady"} == 1',
 )

@@ -124,7 +124,7 @@ def test_two_million_undrifted_predictions_raise_no_alert(
 
     # The rules have since been evaluated, on all of it.
     counted_at = stack.prometheus.value("vector(time())")
-    tested_at = f'timestamp(output:keras_predictions:chi_square_z{{window="5m", {MODEL}}})'
+    tested_at = f'timestamp(output:keras_predictions:tested{{window="5m", {MODEL}}})'
     eventually(
         lambda: stack.prometheus.value(tested_at),
         lambda found: found is not None and found > counted_at + 5,
