@@ -84,6 +84,7 @@ BAND_EDGE = "class:keras_predictions:band_edge"
 BAND_Z = "class:keras_predictions:band_z"
 SHARE_INSIDE = "class:keras_predictions:share_inside"
 OUT_OF_BAND = "class:keras_predictions:out_of_band"
+SHIFTED = "class:keras_predictions:moved"
 
 # Records of the detector
 
@@ -93,6 +94,7 @@ ACTIVE = "output:keras_prediction_drift_active:max"
 ONSET = "output:keras_prediction_drift_onset_seconds:min"
 DETECTED_SHARE = "class:keras_prediction_drift_share:avg"
 STATE = "output:keras_prediction_drift:state"
+MOVED = "class:keras_prediction_drift:moved"
 
 # Records for the eye
 
@@ -156,6 +158,18 @@ def in_window(record: str, *names: str) -> str:
     return f'{record}{{window{match}"{"|".join(names)}"}}'
 
 
+def origin(outputs: str) -> str:
+    """Give what the baseline expects of each class, as the label `from`, of some outputs.
+
+    Parameters
+    ----------
+    outputs
+        An expression that has a series for each of them.
+    """
+    expected = f"round({BASELINE_SHARE} and on ({BY_OUTPUT}) {outputs}, 1e-6)"
+    return f'count_values by ({BY_CLASS}) ("from", {expected})'
+
+
 # Thresholds
 
 BRIDGED = "5m"
@@ -170,8 +184,16 @@ CELL = 5
 """Classes expected less often are one cell of the chi-square test."""
 BACK_INSIDE = 3
 """Standard errors by which a shorter window must show a class inside its band to end a longer."""
+NAMED = 3
+"""Classes at most that an alert names."""
+NOTICEABLE = 3
+"""Standard deviations from the baseline at which a class has moved, once drift is known."""
 INVALID_SHARE = 0.01
 """Of predictions that are NaN or out of range."""
+DIFFERENT_FOR = "30m"
+"""Longer than a rolling update takes: then different baselines are an alert."""
+KEPT_FIRING = "5m"
+"""How long an alert outlives its condition where that may waver."""
 
 
 # Alerts

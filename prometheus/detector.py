@@ -6,16 +6,24 @@ import math
 
 from prometheus.definitions import (
     ACTIVE,
+    BASELINE_SHARE,
     BRIDGED,
     BY_CLASS,
     BY_OUTPUT,
+    BY_WINDOW,
     CLEARED,
     DETECTED_SHARE,
     EVIDENCE,
+    MOVED,
+    NAMED,
+    NOTICEABLE,
     ONSET,
+    SHARE,
     STATE,
+    TESTED,
     THRESHOLD,
     Exported,
+    origin,
 )
 from prometheus.rule import Record
 
@@ -69,8 +77,8 @@ DETECTION = (
         f"""
         1 while the fleet drifts, else 0: what DriftDetected fires on.
 
-        The sum reaches the threshold, or a replica is active (one that is alone starts its evidence
-        afresh at an alarm, so the sum never shows it). A sum that wavers about the threshold must
+        The sum reaches the threshold, or a replica is active: its detector has raised an alarm, and
+        says by itself when that drift has ended. A sum that wavers about the threshold must
         not flap: once on, the state ends below {CLEARED} of it (-{-math.log10(CLEARED):.5f} on this
         scale). The rule reads its own last value, which is in the database, so a restart of
         Prometheus changes nothing.
@@ -90,6 +98,47 @@ DETECTION = (
             ),
           1
         )
+        """,
+    ),
+    Record(
+        MOVED,
+        f"""
+        What DriftDetected names: the share now of the {NAMED} classes that moved most. It is the
+        detector's estimate where there is one, without the label `window`, else the share in the
+        window that shows it best. The label `from` holds the share that the baseline expects.
+
+        4 n (sqrt(share) - sqrt(expected))^2 is the square of about a standard normal deviate,
+        whatever the share, 0 too.
+        """,
+        f"""
+        (
+          {DETECTED_SHARE}
+            and on ({BY_CLASS})
+              topk by ({BY_OUTPUT}) (
+                {NAMED}, abs({DETECTED_SHARE} - {BASELINE_SHARE})
+              )
+          or
+            {SHARE}
+              and on ({BY_CLASS}, window)
+                topk by ({BY_OUTPUT}) (
+                  {NAMED},
+                  topk by ({BY_CLASS}) (
+                    1,
+                    4
+                      * (
+                        sqrt({SHARE})
+                          - on ({BY_CLASS}) group_left ()
+                            sqrt({BASELINE_SHARE})
+                      ) ^ 2
+                      * on ({BY_WINDOW}) group_left () {TESTED}
+                      > {NOTICEABLE**2}
+                  )
+                )
+              and on ({BY_OUTPUT}) {STATE} > 0
+              unless on ({BY_OUTPUT}) {DETECTED_SHARE}
+        )
+          * on ({BY_CLASS}) group_left (from)
+            {origin(f"{STATE} > 0")}
         """,
     ),
 )

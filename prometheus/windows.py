@@ -21,10 +21,12 @@ from prometheus.definitions import (
     LONG_WINDOWS,
     LOWER,
     MINUTE,
+    NAMED,
     OUT_OF_BAND,
     SHARE,
     SHARE_INSIDE,
     SHARE_OUTSIDE,
+    SHIFTED,
     SHORT_WINDOWS,
     TESTED,
     TOTAL,
@@ -33,6 +35,7 @@ from prometheus.definitions import (
     Exported,
     Window,
     in_window,
+    origin,
 )
 from prometheus.rule import Record
 
@@ -221,6 +224,23 @@ BANDS = (
                 >= on ({BY_CLASS}) group_left ()
                   {BACK_INSIDE**2} * {UPPER}
           )
+        """,
+    ),
+    Record(
+        SHIFTED,
+        f"""
+        What the alert names: the share now of the {NAMED} classes farthest beyond their band, in
+        the window (a label) that shows it best. The label `from` holds the share that the baseline
+        expects, made from the value by count_values.
+        """,
+        f"""
+        (
+          {SHARE_OUTSIDE}
+            and on ({BY_CLASS}, window)
+              topk by ({BY_OUTPUT}) ({NAMED}, topk by ({BY_CLASS}) (1, {OUT_OF_BAND}))
+        )
+          * on ({BY_CLASS}) group_left (from)
+            {origin(OUT_OF_BAND)}
         """,
     ),
 )

@@ -97,7 +97,7 @@ def test_a_lost_class_reaches_the_webhook(
         lambda one: one.firing("PredictionDistributionShifted"), seconds=90
     )
     assert shifted is not None
-    assert "Moved most: class 0 from 9.9" in sent["annotations"]["description"]
+    assert ": class 0 from 9.9" in sent["annotations"]["description"]
     for one in shifted.firing():
         assert "class 0 from 9.9" in one["annotations"]["description"]
 
