@@ -49,6 +49,7 @@ from prometheus.definitions import (
     THRESHOLD,
     TRAFFIC,
     UNSETTLED,
+    VERSIONS,
 )
 
 UID = "otel-drift-models"
@@ -173,16 +174,18 @@ def all_models() -> Any:
         **{name: each_output(quantile % value) for name, value in PERCENTILES.items()},
         "Failing": each_output(FAILED),
         "Replicas": each_output(f"max by ({BY_MODEL}) ({REPLICAS})"),
+        "Versions": each_output(f"max by ({BY_MODEL}) ({VERSIONS})"),
     }
     panel = grid(
         "All models",
         "A row for each output of each model; its name leads to the dashboard of the model. "
         "Drift: the detector's verdict, and since when. Evidence: how far it is on the way to the "
-        "threshold; it starts afresh at each alarm, so a model in DRIFT may show little. Most "
+        "threshold; a healthy model idles a little over half-way, one in DRIFT is at 100 %. Most "
         "moved: the class farthest beyond its tolerated band in any window, by so many standard "
         "deviations. Baseline: whether replicas agree on it; while they do not, windows are not "
-        "compared. A row that is missing belongs to a model that has reported nothing for 5 "
-        "minutes.",
+        "compared. Versions: how many are served side by side; the row is about all of "
+        "them, and the dashboard of the model names them. A row that is missing belongs to a model "
+        "that has reported nothing for 5 minutes.",
         now(columns(drift)),
         now(columns(serving), ref_id="B"),
         height=12,
@@ -262,10 +265,10 @@ def evidence() -> Any:
     return limit(
         graph(
             "Evidence, of the threshold",
-            "Evidence of drift on a logarithmic scale: at 100 % the detector gives an alarm and "
-            "starts afresh, so drift that lasts looks like a saw. The 10 outputs with most "
-            "evidence in the time range. A healthy model rests about half-way, which means "
-            "nothing: only 100 % does.",
+            "Evidence of drift on a logarithmic scale: at 100 % the detector gives an alarm, and "
+            "there or above the evidence stands while drift lasts. The 10 outputs with most "
+            "evidence in the time range. A healthy model idles around 10^4 of 10^7, a little over "
+            "half-way, which means nothing: only 100 % does.",
             lines(
                 f"{highest(EVIDENCE, BY_OUTPUT)} / {THRESHOLD}",
                 "{{keras_model_name}} / {{keras_model_output}}",

@@ -80,6 +80,7 @@ from prometheus.definitions import (
     TVD,
     UNSETTLED,
     UPPER,
+    VERSION_REPLICAS,
     WINDOWS,
     Exported,
 )
@@ -136,6 +137,7 @@ def one_model_dashboard() -> Dashboard:
         .with_panel(durations())
         .with_panel(quantiles())
         .with_panel(samples_by_replica())
+        .with_panel(versions())
         .with_panel(calls())
         .with_panel(failures())
         .with_panel(own_errors())
@@ -220,8 +222,8 @@ def evidence_now() -> Any:
     return (
         number(
             "Evidence, of the threshold",
-            "How far the evidence is on the way to an alarm, on a logarithmic scale. It starts "
-            "afresh at each alarm: during drift this climbs again and again.",
+            "How far the evidence is on the way to an alarm, on a logarithmic scale: a "
+            "healthy model idles a little over half-way, and while drift lasts this is 100 %.",
             now(f"clamp_max({EVIDENCE}{OUTPUT} / {THRESHOLD}{OUTPUT}, 1)"),
         )
         .unit("percentunit")
@@ -400,8 +402,9 @@ def evidence() -> Any:
     panel = graph(
         "Evidence of drift",
         "Power of ten of the detectors' evidence, all replicas together, and the threshold (7: at "
-        "most one false alarm in 10 million predictions). At an alarm the evidence starts afresh, "
-        "so drift that lasts looks like a saw.",
+        "most one false alarm in 10 million predictions). A healthy stream idles around 10^4 of "
+        "10^7, which means nothing; from an alarm on the evidence stands at or above the threshold "
+        "for as long as drift lasts.",
         lines(f"sum({EVIDENCE}{OUTPUT})", "evidence"),
         lines(f"sum({THRESHOLD}{OUTPUT})", "threshold", ref_id="B"),
         unit="none",
@@ -566,6 +569,21 @@ def samples_by_replica() -> Any:
     )
 
 
+def versions() -> Any:
+    """Show which versions are served, and by how many replicas."""
+    panel = graph(
+        "Replicas by version",
+        "Processes that serve each version of the model: in a rolling update two lines cross. All "
+        "else on this dashboard is about the versions together; while their baselines differ, "
+        "windows are not compared.",
+        lines(
+            f"sum by (keras_model_version) ({VERSION_REPLICAS}{MODEL})", "{{keras_model_version}}"
+        ),
+        unit="none",
+    )
+    return panel.min(0).decimals(0).no_value("The model has no version")
+
+
 def calls() -> Any:
     """Show calls by method."""
     panel = graph(
@@ -573,7 +591,7 @@ def calls() -> Any:
         "Calls per second of predict, predict_on_batch and the model itself (call), over 5 "
         "minutes. Models that are fed through otel_drift.watch have none.",
         lines(f"sum by (keras_method) ({CALLS}{MODEL})", "{{keras_method}}"),
-        width=12,
+        width=8,
         unit="cps",
     ).min(0)
     return coloured(panel, {"predict": BLUE, "predict_on_batch": ORANGE, "call": PURPLE})
@@ -592,7 +610,7 @@ def failures() -> Any:
             "share",
         ),
         lines(f"sum({ERRORS}{MODEL})", "per second", ref_id="B"),
-        width=12,
+        width=8,
         unit="percentunit",
     ).min(0)
     return coloured(
@@ -612,7 +630,7 @@ def own_errors() -> Any:
             "particular. Predictions are unharmed, but drift may go unseen; the log of the "
             "process says more.",
             lines(f"sum by (error_type) ({OWN_ERRORS}{both})", "{{error_type}}"),
-            width=12,
+            width=8,
             unit="none",
         )
         .min(0)

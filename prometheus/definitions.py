@@ -122,6 +122,8 @@ QUANTILE = f"model:keras_predict_duration_seconds:quantile{SERVING_WINDOW}"
 ERRORS = f"model:keras_predict_errors:rate{SERVING_WINDOW}"
 SAMPLES = f"model:keras_predict_samples:rate{SERVING_WINDOW}"
 REPLICAS = "model:keras_replicas:count"
+VERSION_REPLICAS = "version:keras_replicas:count"
+VERSIONS = "model:keras_versions:count"
 TRAFFIC = f"output:keras_predictions:rate{SERVING_WINDOW}"
 OWN_ERRORS = f"model:keras_instrumentation_errors:increase{ERRORS_WINDOW}"
 

@@ -8,6 +8,7 @@ from prometheus.alerts import INSTRUMENTATION_FAILS, INVALID_IS_PREDICTED
 from prometheus.definitions import (
     BY_MODEL,
     BY_OUTPUT,
+    BY_VERSION,
     CALL_BUCKETS,
     CALLS,
     ERRORS,
@@ -20,6 +21,8 @@ from prometheus.definitions import (
     SAMPLES,
     SERVING_WINDOW,
     TRAFFIC,
+    VERSION_REPLICAS,
+    VERSIONS,
     Exported,
 )
 from prometheus.rule import File, Group, Record
@@ -75,14 +78,30 @@ SERVING = Group(
         Record(
             REPLICAS,
             """
-            Processes that serve the model. Each has one series of the class `invalid` for each
-            output.
+            Processes that serve the model: each has one series of the class `invalid` for each
+            output. One that serves two versions counts twice.
             """,
             f"""
             max by ({BY_MODEL}) (
               count by ({BY_OUTPUT}) ({Exported.PREDICTIONS}{INVALID})
             )
             """,
+        ),
+        Record(
+            VERSION_REPLICAS,
+            "The same by version of the model; absent where models have no version.",
+            f"""
+            max by ({BY_VERSION}) (
+              count by ({BY_VERSION}, keras_model_output) (
+                {Exported.PREDICTIONS}{{keras_prediction_class="invalid",keras_model_version!=""}}
+              )
+            )
+            """,
+        ),
+        Record(
+            VERSIONS,
+            "Versions that are served side by side.",
+            f"count by ({BY_MODEL}) ({VERSION_REPLICAS})",
         ),
         Record(
             TRAFFIC,
@@ -92,9 +111,11 @@ SERVING = Group(
         Record(
             OWN_ERRORS,
             f"""
-            Failures of the instrumentation itself, by error_type; with the model's name only where
-            the exporter gives it. An error counter is born with its first error, which `increase`
-            does not see: a series that was not there {ERRORS_WINDOW} ago counts in full.
+            Failures of the instrumentation itself, by error_type.
+
+            Every known type has a series of zeros from the start. But a process that has just
+            started may have failed before its first sample, which `increase` does not see: a series
+            that was not there {ERRORS_WINDOW} ago counts in full.
             """,
             f"""
             sum by ({BY_MODEL}, error_type) (
@@ -118,6 +139,7 @@ FILE = File(
 
     All rates and quantiles are over 5 minutes and all replicas. Levels in the names of the records:
       model   by keras_model_name
+      version by keras_model_name, keras_model_version
       output  by keras_model_name, keras_model_output
     """,
     (SERVING,),

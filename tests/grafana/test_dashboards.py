@@ -156,7 +156,9 @@ RAW = {
 
 def series_names(expr: str) -> set[str]:
     plain = re.sub(r'"[^"]*"', '""', expr)
-    found = re.findall(r"(?:output|class|model|replica):[a-z_]+:\w+|\bkeras_\w+(?=[{[])", plain)
+    found = re.findall(
+        r"(?:output|class|model|version|replica):[a-z_]+:\w+|\bkeras_\w+(?=[{[])", plain
+    )
     return {*found, *re.findall(r"\bALERTS\b", plain)}
 
 

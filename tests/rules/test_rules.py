@@ -101,7 +101,7 @@ def test_expressions_read_what_is_exported_or_recorded() -> None:
     known = defined() | set(Exported) | histograms
     for each in EVERY_RULE:
         plain = re.sub(r'"[^"]*"|\b(by|on|group_left) \([^)]*\)', "", each.expr)
-        read = set(re.findall(r"\b(?:\w+:\w+:\w+|keras_\w+)(?!\w*=)", plain))
+        read = set(re.findall(r"\b(?:\w+:\w+:\w+|keras_\w+)(?!\w*!?=)", plain))
         assert read - {"keras_prediction_class"} <= known
 
 
