@@ -38,9 +38,8 @@ from tests.grafana.board import choices, filled_in, load, panels
 from tests.grafana.prometheus_server import (
     BIN,
     ROOT,
+    Ports,
     Prometheus,
-    await_answer,
-    free_ports,
     running,
 )
 
@@ -97,7 +96,7 @@ def main() -> int:
 @contextmanager
 def prometheus(folder: Path) -> Iterator[Prometheus]:
     """Run a Prometheus with the project's rules that takes OTLP."""
-    (port,) = free_ports(1)
+    port = Ports.free().prometheus
     configuration = {
         "global": {"evaluation_interval": "15s"},
         "rule_files": [str(ROOT / "prometheus/rules/*.yml")],
@@ -111,8 +110,7 @@ def prometheus(folder: Path) -> Iterator[Prometheus]:
         f"--storage.tsdb.path={folder / 'data'}",
         "--web.enable-otlp-receiver",
     ]
-    with running(command, folder / "log"):
-        await_answer(f"http://127.0.0.1:{port}/-/ready")
+    with running(command, folder / "log", ready_at=f"http://127.0.0.1:{port}/-/ready"):
         yield Prometheus(f"http://127.0.0.1:{port}")
 
 

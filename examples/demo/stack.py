@@ -151,6 +151,11 @@ class Stack:
         Whether Prometheus also takes OTLP itself (version 3 and later only).
     scraped
         Further addresses that Prometheus scrapes, by job name.
+    seconds_between_scrapes
+        Also between evaluations of the rules; None stands for what prometheus.yml says.
+    seconds_until_forgotten
+        How long the collector gives the last values of a process that has ended; None stands for
+        what its configuration says.
 
     Raises
     ------
@@ -166,12 +171,16 @@ class Stack:
         *,
         otlp_receiver: bool = False,
         scraped: Mapping[str, str] | None = None,
+        seconds_between_scrapes: int | None = None,
+        seconds_until_forgotten: int | None = None,
     ) -> None:
         self.programs = programs
         self.ports = ports
         self.folder = folder.resolve()
         self.otlp_receiver = otlp_receiver
         self._scraped = dict(scraped or {})
+        self._seconds_between_scrapes = seconds_between_scrapes
+        self._seconds_until_forgotten = seconds_until_forgotten
         self._running: list[Process] = []
         self._exit = contextlib.ExitStack()
         self.prometheus = Prometheus(f"http://127.0.0.1:{ports.prometheus}")
@@ -234,6 +243,7 @@ class Stack:
             process.wait_until_ready(url)
 
     def _start_collector(self) -> Process:
+        forgotten = self._seconds_until_forgotten
         return self.run(
             "otelcol",
             [self.programs.otelcol, "--config", ROOT / "collector" / "config.yaml"],
@@ -242,6 +252,7 @@ class Stack:
                 "OTELCOL_OTLP_HTTP_ENDPOINT": f"127.0.0.1:{self.ports.otlp_http}",
                 "OTELCOL_PROMETHEUS_ENDPOINT": f"127.0.0.1:{self.ports.collector_metrics}",
                 "OTELCOL_HEALTH_ENDPOINT": f"127.0.0.1:{self.ports.collector_health}",
+                **({} if forgotten is None else {"OTELCOL_METRIC_EXPIRATION": f"{forgotten}s"}),
             },
         )
 
@@ -277,6 +288,9 @@ class Stack:
 
     def _prometheus_config(self) -> dict[str, Any]:
         config = _load("prometheus.yml")
+        if self._seconds_between_scrapes is not None:
+            interval = f"{self._seconds_between_scrapes}s"
+            config["global"] = {"scrape_interval": interval, "evaluation_interval": interval}
         config["rule_files"] = [str(ROOT / "prometheus" / one) for one in config["rule_files"]]
         for alertmanager in config["alerting"]["alertmanagers"]:
             alertmanager["static_configs"] = [{"targets": [f"127.0.0.1:{self.ports.alertmanager}"]}]

@@ -17,9 +17,8 @@ import yaml
 from tests.grafana.prometheus_server import (
     BIN,
     ROOT,
-    await_answer,
+    Ports,
     await_true,
-    free_ports,
     running,
 )
 
@@ -127,26 +126,29 @@ def test_the_collector_takes_its_configuration() -> None:
 
 @pytest.mark.pipeline
 def test_prometheus_runs_with_its_command(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = Ports.free().prometheus
     command = command_here("prometheus", tmp_path, {"0.0.0.0:9090": port})
-    with running([BIN / "prometheus", *command], tmp_path / "log"):
-        await_answer(f"http://127.0.0.1:{port}/-/ready")
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/v1/rules") as answer:
-            groups = json.load(answer)["data"]["groups"]
+    url = f"http://127.0.0.1:{port}"
+    with (
+        running([BIN / "prometheus", *command], tmp_path / "log", ready_at=f"{url}/-/ready"),
+        urllib.request.urlopen(f"{url}/api/v1/rules") as answer,
+    ):
+        groups = json.load(answer)["data"]["groups"]
     assert {group["name"] for group in groups} >= {"keras_drift", "keras_drift_long"}
 
 
 @pytest.mark.pipeline
 def test_alertmanager_runs_with_its_command(tmp_path: Path) -> None:
-    (port,) = free_ports(1)
+    port = Ports.free().alertmanager
     command = command_here("alertmanager", tmp_path, {"0.0.0.0:9093": port})
-    with running([BIN / "alertmanager", *command], tmp_path / "log"):
-        await_answer(f"http://127.0.0.1:{port}/-/ready")
+    ready = f"http://127.0.0.1:{port}/-/ready"
+    with running([BIN / "alertmanager", *command], tmp_path / "log", ready_at=ready):
+        pass
 
 
 def test_the_webhook_prints_what_it_is_sent(tmp_path: Path) -> None:
     *options, code = SERVICES["webhook"]["command"][1:]
-    (port,) = free_ports(1)
+    port = Ports.free().webhook
     assert f"http://127.0.0.1:{9095}/" in (ROOT / "prometheus/alertmanager.yml").read_text()
     code = code.replace("9095", str(port))
     log = tmp_path / "log"
