@@ -160,18 +160,6 @@ def in_window(record: str, *names: str) -> str:
     return f'{record}{{window{match}"{"|".join(names)}"}}'
 
 
-def origin(outputs: str) -> str:
-    """Give what the baseline expects of each class, as the label `from`, of some outputs.
-
-    Parameters
-    ----------
-    outputs
-        An expression that has a series for each of them.
-    """
-    expected = f"round({BASELINE_SHARE} and on ({BY_OUTPUT}) {outputs}, 1e-6)"
-    return f'count_values by ({BY_CLASS}) ("from", {expected})'
-
-
 # Thresholds
 
 BRIDGED = "5m"

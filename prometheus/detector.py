@@ -23,7 +23,6 @@ from prometheus.definitions import (
     TESTED,
     THRESHOLD,
     Exported,
-    origin,
 )
 from prometheus.rule import Record
 
@@ -138,7 +137,10 @@ DETECTION = (
               unless on ({BY_OUTPUT}) {DETECTED_SHARE}
         )
           * on ({BY_CLASS}) group_left (from)
-            {origin(f"{STATE} > 0")}
+            count_values by ({BY_CLASS}) (
+              "from",
+              round({BASELINE_SHARE} and on ({BY_OUTPUT}) {STATE} > 0, 1e-6)
+            )
         """,
     ),
 )

@@ -35,7 +35,6 @@ from prometheus.definitions import (
     Exported,
     Window,
     in_window,
-    origin,
 )
 from prometheus.rule import Record
 
@@ -240,7 +239,10 @@ BANDS = (
               topk by ({BY_OUTPUT}) ({NAMED}, topk by ({BY_CLASS}) (1, {OUT_OF_BAND}))
         )
           * on ({BY_CLASS}) group_left (from)
-            {origin(OUT_OF_BAND)}
+            count_values by ({BY_CLASS}) (
+              "from",
+              round({BASELINE_SHARE} and on ({BY_OUTPUT}) {OUT_OF_BAND}, 1e-6)
+            )
         """,
     ),
 )
