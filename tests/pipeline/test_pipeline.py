@@ -21,10 +21,11 @@ pytestmark = pytest.mark.pipeline
 DRIFT = ROOT / "examples/digits/drift.py"
 MODEL = 'keras_model_name="digits"'
 HISTOGRAMS = ("keras_predict_duration_seconds", "keras_prediction_drift_test_p_value")
-OF_CLASS = {"keras_model_name", "keras_model_output", "keras_prediction_class"}
-OF_OUTPUT = {"keras_model_name", "keras_model_output"}
+OF_MODEL = {"keras_model_name", "keras_model_version"}
+OF_OUTPUT = {*OF_MODEL, "keras_model_output"}
+OF_CLASS = {*OF_OUTPUT, "keras_prediction_class"}
 CONTRACT = {
-    "keras_predict_samples_total": {"keras_model_name", "keras_method"},
+    "keras_predict_samples_total": {*OF_MODEL, "keras_method"},
     "keras_predictions_total": OF_CLASS,
     "keras_prediction_baseline_proportion": OF_CLASS,
     "keras_prediction_baseline_lower": OF_CLASS,
@@ -39,11 +40,11 @@ CONTRACT = {
     "keras_prediction_drift_active": OF_OUTPUT,
     "keras_prediction_drift_onset_seconds": OF_OUTPUT,
     "keras_prediction_drift_share": OF_CLASS,
-    "keras_instrumentation_errors_total": {"keras_model_name", "error_type"},
+    "keras_instrumentation_errors_total": {*OF_MODEL, "error_type"},
     **{
         f"{histogram}_{part}": labels | ({"le"} if part == "bucket" else set())
         for histogram, labels in zip(
-            HISTOGRAMS, ({"keras_model_name", "keras_method"}, OF_OUTPUT), strict=True
+            HISTOGRAMS, ({*OF_MODEL, "keras_method"}, OF_OUTPUT), strict=True
         )
         for part in ("bucket", "count", "sum")
     },

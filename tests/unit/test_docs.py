@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry, Metric
 
 import otel_drift
 from otel_drift import Baseline, TrainingMetrics, environment_variables
+from prometheus.definitions import Exported
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -66,6 +67,10 @@ def test_every_series_is_in_the_readme(exported):
 def test_every_series_and_label_of_the_readme_exists(exported):
     labels = {name for metric in exported for sample in metric.samples for name in sample.labels}
     assert series_and_labels_of(README) <= series(exported) | labels
+
+
+def test_what_rules_and_dashboards_read_is_exported(exported):
+    assert {name.value for name in Exported} <= series(exported)
 
 
 def test_every_option_is_in_the_readme():
