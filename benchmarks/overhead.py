@@ -141,11 +141,13 @@ def own_part(backend: str) -> None:
         plain, _ = quietest(call, lambda: None)
         found = []
         for provider, traced_by in ways.values():
+            instruments = instruments_of(provider)
             recorder = ModelRecorder(
                 "m",
                 None,
                 Configuration(Options(), baselines),
-                instruments_of(provider),
+                instruments.duration,
+                instruments.failures,
                 methods=tuple(OBSERVED.values()),
                 tracer=traced_by,
             )

@@ -27,6 +27,7 @@ from otel_drift.keras.introspection import (
     tensorflow_recording,
 )
 from otel_drift.keras.training_step import possible_step
+from otel_drift.telemetry.invocation import Invocation
 from otel_drift.telemetry.recorder import ModelRecorder
 from otel_drift.telemetry.session import Session
 
@@ -167,7 +168,7 @@ class Patch:
             recorder = self._recorder_for(method, model, args, kwargs)
             if recorder is None:
                 return call(*args, **kwargs)
-            invocation = recorder.start(method)
+            invocation = Invocation(recorder, method)
             try:
                 y = call(*args, **kwargs)
             except BaseException as error:

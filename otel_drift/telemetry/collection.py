@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from opentelemetry.metrics import Histogram
 
@@ -24,9 +24,7 @@ from otel_drift.drift.monitor import DriftMonitor, DriftSnapshot
 from otel_drift.telemetry.drift_function import UserTestResult
 from otel_drift.telemetry.event import emit_drift_event
 from otel_drift.telemetry.names import OUTPUT
-
-if TYPE_CHECKING:
-    from otel_drift.telemetry.recorder import ModelRecorder
+from otel_drift.telemetry.recorder import ModelRecorder
 
 S = TypeVar("S")
 

@@ -2,7 +2,7 @@
 
 .. code-block:: python
 
-    invocation = recorder.start("predict")
+    invocation = Invocation(recorder, "predict")
     try:
         y = model.predict(x)
     except BaseException as error:
@@ -19,20 +19,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import perf_counter, time_ns
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 from weakref import ReferenceType
 
-from numpy.typing import NDArray
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 
-from otel_drift.outputs.arrays import Later
-from otel_drift.outputs.reader import Found, KnownOutput
-from otel_drift.telemetry.counter import ConcurrentCounter
+from otel_drift.outputs.reader import Found
 from otel_drift.telemetry.names import ERROR_TYPE, METHOD
-
-if TYPE_CHECKING:
-    from otel_drift.telemetry.recorder import ModelRecorder
+from otel_drift.telemetry.recorder import ModelRecorder
 
 
 class PossibleStep(Protocol):
@@ -47,7 +42,7 @@ class PossibleStep(Protocol):
 
 
 class Invocation:
-    """One call that may be a prediction.
+    """One call that may be a prediction; it starts, with its span, when this is made.
 
     Parameters
     ----------
@@ -98,7 +93,7 @@ class Invocation:
             if step is not None:
                 self._wait_and_see(step, found, seconds, x, y)
                 return
-            count(recorder, self._method, found, x, y)
+            recorder.count(self._method, found, x, y)
             recorder.duration.record(seconds, recorder.duration_attributes[self._method])
             self._end_span()
         except Exception:
@@ -137,7 +132,7 @@ class Invocation:
         tested = (x, y) if recorder.tests else (None, None)  # else they are not kept alive
 
         def count_now() -> None:
-            count(recorder, method, found, *tested)
+            recorder.count(method, found, *tested)
             recorder.duration.record(seconds, recorder.duration_attributes[method], context)
             self._end_span(ended)
 
@@ -163,40 +158,3 @@ class Invocation:
         """Make the span before it the current one again."""
         if self._token is not None:
             otel_context.detach(self._token)
-
-
-def count(recorder: ModelRecorder, method: str, found: Found, x: Any, y: Any) -> None:
-    """Count a call that was a prediction.
-
-    Parameters
-    ----------
-    recorder
-        Of the model.
-    method
-        Of which samples are counted.
-    found
-        What was read of what the call returned.
-    x, y
-        Inputs and outputs, for the user's own tests.
-    """
-    for append, labels in found.now:
-        append(labels)
-    counter = recorder.samples.get(method)
-    if counter is None:
-        counter = recorder.samples.setdefault(method, ConcurrentCounter())
-    counter.add(found.rows)
-    for known, later in found.later:
-        recorder.pending.until_ready(later, _counting(known, later))
-    for test in recorder.tests:
-        test.submit(x, y)
-
-
-def _counting(known: KnownOutput, later: Later) -> Callable[[NDArray[Any]], None]:
-    """Give what counts an output once its device has delivered it."""
-
-    def count_values(values: NDArray[Any]) -> None:
-        batches = known.batches_of_labels(values) if later.labels else known.batches(values)
-        for append, labels in batches:
-            append(labels)
-
-    return count_values

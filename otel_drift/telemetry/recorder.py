@@ -16,23 +16,23 @@ import pkgutil
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
+from numpy.typing import NDArray
+from opentelemetry.metrics import Histogram
 from opentelemetry.trace import Tracer
 
 from otel_drift.baselines.baseline import Baseline
 from otel_drift.drift.monitor import DriftMonitor
 from otel_drift.options import Options
-from otel_drift.outputs.reader import OutputReader
+from otel_drift.outputs.arrays import Later
+from otel_drift.outputs.reader import Found, KnownOutput, OutputReader
 from otel_drift.outputs.reading import Series
 from otel_drift.telemetry.counter import ConcurrentCounter
 from otel_drift.telemetry.drift_function import DriftFunction
-from otel_drift.telemetry.invocation import Invocation, count
+from otel_drift.telemetry.errors import Failures
 from otel_drift.telemetry.names import METHOD, MODEL, VERSION
 from otel_drift.telemetry.pending import PendingCalls
-
-if TYPE_CHECKING:
-    from otel_drift.telemetry.instruments import Instruments
 
 MAXIMUM_EARLIER = 16
 """Recorders that were replaced and may still be given labels by a call under way."""
@@ -64,8 +64,10 @@ class ModelRecorder:
     configuration
         Tolerance, average run length, how outputs become classes, the user's own tests, and the
         baselines by output name: none for durations and class counts only.
-    instruments
-        Where it is read from.
+    duration
+        The histogram of durations.
+    failures
+        Counts what the instrumentation itself fails at.
     methods
         The methods that are timed; their counters of samples begin at 0.
     tracer
@@ -86,7 +88,8 @@ class ModelRecorder:
         name: str,
         version: str | None,
         configuration: Configuration,
-        instruments: Instruments,
+        duration: Histogram,
+        failures: Failures,
         *,
         methods: Sequence[str] = (),
         tracer: Tracer | None = None,
@@ -97,7 +100,7 @@ class ModelRecorder:
         self.attributes = {MODEL: name} if version is None else {MODEL: name, VERSION: version}
         self.configuration = configuration
         self.tracer, self.logger_provider = tracer, logger_provider
-        self.duration = instruments.duration
+        self.duration = duration
         self.duration_attributes = {
             method: {**self.attributes, METHOD: method} for method in methods
         }
@@ -105,7 +108,7 @@ class ModelRecorder:
         self.pending = PendingCalls()
         self.closed = False
         """Whether its series have ended: whoever still has it should ask for another."""
-        self._failures = instruments.failures
+        self._failures = failures
         self._earlier: deque[ModelRecorder] = deque(maxlen=MAXIMUM_EARLIER)
 
         options = configuration.settings
@@ -128,10 +131,6 @@ class ModelRecorder:
             learning=options.first is not None,
         )
 
-    def start(self, method: str) -> Invocation:
-        """Start the clock, and the span, of one call: never raises."""
-        return Invocation(self, method)
-
     def record(self, outputs_or_labels: Any) -> None:
         """Count predictions: labels (numbers or class names), or outputs as a model returns them.
 
@@ -145,9 +144,32 @@ class ModelRecorder:
         try:
             found = self.reader.read(outputs_or_labels)
             if found is not None:
-                count(self, RECORD, found, None, outputs_or_labels)
+                self.count(RECORD, found, None, outputs_or_labels)
         except Exception:
             self.failed("output", f"{self.name}: predictions that cannot be counted")
+
+    def count(self, method: str, found: Found, x: Any, y: Any) -> None:
+        """Count a call that was a prediction.
+
+        Parameters
+        ----------
+        method
+            Of which samples are counted.
+        found
+            What was read of what the call returned.
+        x, y
+            Inputs and outputs, for the user's own tests.
+        """
+        for append, labels in found.now:
+            append(labels)
+        counter = self.samples.get(method)
+        if counter is None:
+            counter = self.samples.setdefault(method, ConcurrentCounter())
+        counter.add(found.rows)
+        for known, later in found.later:
+            self.pending.until_ready(later, _counting(known, later))
+        for test in self.tests:
+            test.submit(x, y)
 
     def settle(self, *, collecting: bool) -> None:
         """Decide the calls that are pending, as far as that can be: never raises."""
@@ -219,6 +241,17 @@ class ModelRecorder:
         for name, monitor in earlier.monitors():
             if name in self._monitors:
                 self._monitors[name].carry_over(monitor)
+
+
+def _counting(known: KnownOutput, later: Later) -> Callable[[NDArray[Any]], None]:
+    """Give what counts an output once its device has delivered it."""
+
+    def count_values(values: NDArray[Any]) -> None:
+        batches = known.batches_of_labels(values) if later.labels else known.batches(values)
+        for append, labels in batches:
+            append(labels)
+
+    return count_values
 
 
 def _series(monitor: DriftMonitor) -> Series:

@@ -206,8 +206,10 @@ def _recorder(model: Any, x: Any) -> Any:
 
 
 def _record(recorder: Any, y: Any, times: int) -> None:
+    from otel_drift.telemetry.invocation import Invocation
+
     for _ in range(times):
-        recorder.start("predict").stop(y)
+        Invocation(recorder, "predict").stop(y)
 
 
 @check(backends=("jax",))
