@@ -133,7 +133,6 @@ DETECTION = (
                       > {NOTICEABLE**2}
                   )
                 )
-              and on ({BY_OUTPUT}) {STATE} > 0
               unless on ({BY_OUTPUT}) {DETECTED_SHARE}
         )
           * on ({BY_CLASS}) group_left (from)
