@@ -100,11 +100,11 @@ def test_a_collapse_is_one_event_and_its_end_another(collected):
     recorder = watched(collected, Baseline.uniform(10))
     recorder.record(random.integers(0, 10, size=3_200))
     collected.points()
-    for _ in range(32):
+    for _ in range(8):
         recorder.record(np.full(10_000, 3))
         collected.points()
     alarms = collected.values("keras.prediction.drift.alarms", NAME)["net"]
-    assert alarms > 5_000
+    assert alarms > 1_000
     states = [one.attributes["keras.prediction.drift.state"] for one in events_of(collected)]
     assert states[0] == "began"
     assert len(states) <= 3
