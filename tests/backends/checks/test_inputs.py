@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import harness
 import keras
 import numpy as np
-from harness import argmax, check, dense
+import observing
+from observing import argmax, dense, only, since
 
 ROWS = 37
 
@@ -29,87 +29,82 @@ class Batches(keras.utils.PyDataset):
 def _predicted(model: Any, data: Any, **how: Any) -> None:
     """Predict data of 37 rows and compare with the outputs, and these with those without us."""
     without = model.predict(data() if callable(data) else data, verbose=0, **how)
-    with harness.observed() as found:
+    with observing.observed() as found:
         y = model.predict(data() if callable(data) else data, verbose=0, **how)
-        harness.same_bits(y, without)
-        harness.equal(found.counts(), {"output": argmax(y)})
-        harness.equal(found.samples(), {"predict": ROWS})
-        harness.equal(found.calls(), {"predict": 1})
+        observing.same_bits(y, without)
+        assert found.counts() == {"output": argmax(y)}
+        assert found.samples() == {"predict": ROWS}
+        assert found.calls() == {"predict": 1}
 
 
 def _generator() -> Any:
-    x = harness.rows(ROWS)
+    x = observing.rows(ROWS)
     return ((x[start : start + 8],) for start in range(0, ROWS, 8))
 
 
-@check()
-def a_generator() -> None:
+def test_a_generator() -> None:
     _predicted(dense(), _generator, steps=5)
 
 
-@check()
-def a_py_dataset() -> None:
-    _predicted(dense(), Batches(harness.rows(ROWS)))
+def test_a_py_dataset() -> None:
+    _predicted(dense(), Batches(observing.rows(ROWS)))
 
 
-@check(since=(3, 3))
-def a_py_dataset_with_workers() -> None:
-    _predicted(dense(), Batches(harness.rows(ROWS), workers=2, use_multiprocessing=False))
+@since(3, 3)
+def test_a_py_dataset_with_workers() -> None:
+    _predicted(dense(), Batches(observing.rows(ROWS), workers=2, use_multiprocessing=False))
 
 
-@check(backends=("tensorflow", "jax"))
-def a_tf_dataset() -> None:
+@only("tensorflow", "jax")
+def test_a_tf_dataset() -> None:
     import tensorflow as tf
 
-    _predicted(dense(), tf.data.Dataset.from_tensor_slices(harness.rows(ROWS)).batch(8))
+    _predicted(dense(), tf.data.Dataset.from_tensor_slices(observing.rows(ROWS)).batch(8))
 
 
-@check(backends=("torch", "jax"))
-def a_torch_data_loader() -> None:
+@only("torch", "jax")
+def test_a_torch_data_loader() -> None:
     import torch
 
-    data = torch.utils.data.TensorDataset(torch.from_numpy(harness.rows(ROWS)))
+    data = torch.utils.data.TensorDataset(torch.from_numpy(observing.rows(ROWS)))
     _predicted(dense(), torch.utils.data.DataLoader(data, batch_size=8))
 
 
-@check()
-def inputs_in_a_dict() -> None:
+def test_inputs_in_a_dict() -> None:
     left, right = keras.Input((4,), name="left"), keras.Input((2,), name="right")
     joined = keras.layers.Concatenate()([left, right])
     y = keras.layers.Dense(3, activation="softmax")(joined)
     model = keras.Model({"left": left, "right": right}, y)
-    x = {"left": harness.rows(ROWS), "right": harness.rows(ROWS, 2)}
+    x = {"left": observing.rows(ROWS), "right": observing.rows(ROWS, 2)}
     _predicted(model, x)
-    with harness.observed() as found:
+    with observing.observed() as found:
         ys = [model(x), model(inputs=x), model.predict_on_batch(x), model.predict(x=x, verbose=0)]
-        harness.equal(found.counts(), {"output": argmax(*ys)})
+        assert found.counts() == {"output": argmax(*ys)}
         expected = {"predict": ROWS, "predict_on_batch": ROWS, "call": 2 * ROWS}
-        harness.equal(found.samples(), expected)
+        assert found.samples() == expected
 
 
-@check()
-def run_eagerly() -> None:
+def test_run_eagerly() -> None:
     model = dense()
     model.compile(run_eagerly=True)
-    _predicted(model, harness.rows(ROWS))
+    _predicted(model, observing.rows(ROWS))
 
 
-@check(backends=("tensorflow", "jax"))
-def jit_compile() -> None:
+@only("tensorflow", "jax")
+def test_jit_compile() -> None:
     model = dense()
     model.compile(jit_compile=True)
-    _predicted(model, harness.rows(ROWS), batch_size=8)
+    _predicted(model, observing.rows(ROWS), batch_size=8)
 
 
-@check(backends=("tensorflow", "jax"))
-def steps_per_execution() -> None:
+@only("tensorflow", "jax")
+def test_steps_per_execution() -> None:
     model = dense()
     model.compile(steps_per_execution=3)
-    _predicted(model, harness.rows(ROWS), batch_size=8)
+    _predicted(model, observing.rows(ROWS), batch_size=8)
 
 
-@check()
-def arguments_of_the_models_own() -> None:
+def test_arguments_of_the_models_own() -> None:
     class Scaled(keras.Model):
         def __init__(self) -> None:
             super().__init__(name="scaled")
@@ -118,50 +113,48 @@ def arguments_of_the_models_own() -> None:
         def call(self, x: Any, shift: Any = None, scale: float = 1.0) -> Any:
             return self.head(x * scale if shift is None else x * scale + shift)
 
-    model, x = Scaled(), harness.rows(ROWS)
-    with harness.observed() as found:
+    model, x = Scaled(), observing.rows(ROWS)
+    with observing.observed() as found:
         ys = [model(x), model(x, x), model(x, scale=-1.0), model(x=x, shift=x)]
-        harness.equal(found.counts(), {"output": argmax(*ys)})
-        harness.equal(found.samples(), {"call": 4 * ROWS})
+        assert found.counts() == {"output": argmax(*ys)}
+        assert found.samples() == {"call": 4 * ROWS}
 
 
-@check(since=(3, 3))
-def reduced_precision() -> None:
+@since(3, 3)
+def test_reduced_precision() -> None:
     for policy in ("mixed_bfloat16", "bfloat16", "mixed_float16"):
         keras.config.set_dtype_policy(policy)
         try:
-            if harness.BACKEND == "numpy" and "bfloat16" in policy:
+            if observing.BACKEND == "numpy" and "bfloat16" in policy:
                 continue  # NumPy has no such type
             model = dense()
-            x = harness.rows(ROWS)
-            with harness.observed() as found:
+            x = observing.rows(ROWS)
+            with observing.observed() as found:
                 ys = [model.predict(x, verbose=0), model(x), model.predict_on_batch(x)]
-                harness.equal(found.counts(), {"output": argmax(*ys)})
-                harness.equal(found.errors(), {})
+                assert found.counts() == {"output": argmax(*ys)}
+                assert found.errors() == {}
         finally:
             keras.config.set_dtype_policy("float32")
 
 
-@check()
-def a_model_that_is_loaded_goes_on_where_the_last_one_stopped() -> None:
+def test_a_model_that_is_loaded_goes_on_where_the_last_one_stopped() -> None:
     import tempfile
     from pathlib import Path
 
-    with tempfile.TemporaryDirectory() as folder, harness.observed() as found:
+    with tempfile.TemporaryDirectory() as folder, observing.observed() as found:
         path = Path(folder) / "digits.keras"
         dense().save(path)
-        x = harness.rows(ROWS)
+        x = observing.rows(ROWS)
         ys = [keras.saving.load_model(path).predict_on_batch(x) for _ in range(3)]
-        harness.equal(found.counts("digits"), {"output": argmax(*ys)})
+        assert found.counts("digits") == {"output": argmax(*ys)}
 
 
-@check()
-def classes_far_from_each_other() -> None:
+def test_classes_far_from_each_other() -> None:
     """1,000 classes of 2 rows: the rarest are pooled in what is exported, none is lost."""
     model = dense(1000)
-    x = harness.rows(ROWS)
-    with harness.observed() as found:
-        labels = np.argmax(harness.numpy(model.predict(x, verbose=0)), axis=1)
+    x = observing.rows(ROWS)
+    with observing.observed() as found:
+        labels = np.argmax(observing.numpy(model.predict(x, verbose=0)), axis=1)
         counts = found.counts()["output"]
-        harness.equal(sum(counts.values()), ROWS)
-        harness.equal(counts.get("other", 0), int((labels >= 100).sum()))
+        assert sum(counts.values()) == ROWS
+        assert counts.get("other", 0) == int((labels >= 100).sum())

@@ -1,14 +1,16 @@
-"""What the checks share: how one is declared, and what an instrumented Keras has recorded."""
+"""What the tests of a backend share: an instrumented Keras, and what it has recorded."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+import re
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
+import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
@@ -17,24 +19,17 @@ from otel_drift import KerasInstrumentor
 BACKEND = keras.backend.backend()
 ENTRY_POINTS = {"predict": "predict", "predict_on_batch": "predict_on_batch", "__call__": "call"}
 
-CHECKS: dict[str, Callable[[], None]] = {}
-"""Every check for this backend, by name."""
-
-
 KERAS = tuple(int(part) for part in keras.__version__.split(".")[:2])
 
 
-def check(
-    *, backends: tuple[str, ...] = (), since: tuple[int, int] = (3, 0)
-) -> Callable[[Callable[[], None]], Callable[[], None]]:
-    """Declare a check, for some backends or from a version on where Keras cannot do it on all."""
+def only(*backends: str) -> pytest.MarkDecorator:
+    """Leave a test to the backends whose Keras can do it."""
+    return pytest.mark.skipif(BACKEND not in backends, reason=f"of {', '.join(backends)}")
 
-    def declare(function: Callable[[], None]) -> Callable[[], None]:
-        if (not backends or BACKEND in backends) and since <= KERAS:
-            CHECKS[function.__name__] = function
-        return function
 
-    return declare
+def since(*version: int) -> pytest.MarkDecorator:
+    """Leave a test to the versions of Keras that can do it."""
+    return pytest.mark.skipif(version > KERAS, reason=f"of Keras {version}")
 
 
 class Observed:
@@ -172,26 +167,16 @@ def argmax(*outputs: Any) -> dict[str, int]:
     return classes(np.concatenate([y.reshape(-1, y.shape[-1]).argmax(1) for y in flat]))
 
 
-def equal(found: Any, expected: Any) -> None:
-    """Fail unless both are equal."""
-    if found != expected:
-        raise AssertionError(f"found    {found!r}\nexpected {expected!r}")
-
-
 def same_bits(one: Any, other: Any) -> None:
     """Fail unless two nested outputs are equal to the last bit."""
     for left, right in zip(_flat(numpy(one)), _flat(numpy(other)), strict=True):
-        equal((left.dtype, left.shape), (right.dtype, right.shape))
-        equal(left.tobytes(), right.tobytes())
+        assert (left.dtype, left.shape) == (right.dtype, right.shape)
+        assert left.tobytes() == right.tobytes()
 
 
 @contextmanager
 def raises(kind: type[BaseException], message: str = "") -> Iterator[None]:
-    """Fail unless just this is raised."""
-    try:
+    """Fail unless just this is raised, and not a subclass of it."""
+    with pytest.raises(kind, match=re.escape(message) or None) as caught:
         yield
-    except BaseException as error:
-        if type(error) is not kind or message not in str(error):
-            raise
-        return
-    raise AssertionError(f"{kind.__name__} was not raised")
+    assert caught.type is kind

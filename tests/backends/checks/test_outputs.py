@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import harness
 import keras
 import numpy as np
-from harness import argmax, classes, dense, numpy
-from names import ENTRY_POINTS, KINDS
+import observing
+import pytest
+from observing import argmax, classes, dense, numpy, since
 
 from otel_drift import Baseline
 from otel_drift.baselines.baseline import baselines_from_predictions
@@ -92,7 +92,7 @@ def list_of_outputs() -> Kind:
 def dict_of_outputs() -> Kind:
     x, heads = _heads()
     model = keras.Model(x, heads)
-    sample = numpy(model(harness.rows(64)))
+    sample = numpy(model(observing.rows(64)))
     baselines = {
         name: found for name, found in baselines_from_predictions(sample).items() if name != "alive"
     }
@@ -129,7 +129,7 @@ def sequences() -> Kind:
 def regression_by_quantiles() -> Kind:
     """Predict whole numbers, so that many lie on the edge of a bin."""
     model = dense(1, lambda x: keras.ops.round(10 * x))
-    sample = numpy(model(harness.rows(200)))
+    sample = numpy(model(observing.rows(200)))
     edges = np.quantile(sample.astype("float64"), [0.25, 0.5, 0.75])
 
     def truth(ys: list[Any]) -> dict[str, dict[str, int]]:
@@ -179,32 +179,39 @@ def cannot_be_guessed() -> Kind:
     return Kind(dense(activation=None), lambda _: {})
 
 
-def _check(kind: Callable[[], Kind], entry: str) -> Callable[[], None]:
-    def check() -> None:
-        keras.utils.set_random_seed(5)
-        wanted = kind()
-        inputs = [harness.rows(n, *wanted.shape) for n in BATCHES]
-        without = [harness.call(wanted.model, entry, x) for x in inputs]
-        with harness.observed(**wanted.options) as found:
-            ys = [harness.call(wanted.model, entry, x) for x in inputs]
-            harness.same_bits(ys, without)
-            harness.equal([type(y) for y in ys], [type(y) for y in without])
-            harness.equal(found.counts(), wanted.truth([numpy(y) for y in ys]))
-            method = harness.ENTRY_POINTS[entry]
-            harness.equal(found.calls(), {method: len(BATCHES)})
-            harness.equal(found.samples(), {method: sum(BATCHES)})
-            harness.equal(found.errors(), {})
-            harness.equal(len(found.log), wanted.log_lines)
-        harness.same_bits([harness.call(wanted.model, entry, x) for x in inputs], without)
-
-    return check
+KINDS = [
+    softmax,
+    logits_with_a_baseline,
+    logits_with_a_decision,
+    sigmoid,
+    sigmoid_with_a_threshold,
+    list_of_outputs,
+    dict_of_outputs,
+    pytest.param(nested_outputs, marks=since(3, 5)),
+    sequences,
+    regression_by_quantiles,
+    labels_of_their_own,
+    labels_with_a_threshold,
+    an_outputs_function,
+    cannot_be_guessed,
+]
 
 
-NEW_IN = {"nested_outputs": (3, 5)}
-"""Kinds of output that older versions of Keras do not have."""
-
-for name in KINDS:
-    if NEW_IN.get(name, (3, 0)) > harness.KERAS:
-        continue
-    for entry_point in ENTRY_POINTS:
-        harness.CHECKS[f"{name} by {entry_point}"] = _check(globals()[name], entry_point)
+@pytest.mark.parametrize("entry", observing.ENTRY_POINTS)
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.__name__)
+def test_counts_are_the_truth(kind: Callable[[], Kind], entry: str) -> None:
+    keras.utils.set_random_seed(5)
+    wanted = kind()
+    inputs = [observing.rows(n, *wanted.shape) for n in BATCHES]
+    without = [observing.call(wanted.model, entry, x) for x in inputs]
+    with observing.observed(**wanted.options) as found:
+        ys = [observing.call(wanted.model, entry, x) for x in inputs]
+        observing.same_bits(ys, without)
+        assert [type(y) for y in ys] == [type(y) for y in without]
+        assert found.counts() == wanted.truth([numpy(y) for y in ys])
+        method = observing.ENTRY_POINTS[entry]
+        assert found.calls() == {method: len(BATCHES)}
+        assert found.samples() == {method: sum(BATCHES)}
+        assert found.errors() == {}
+        assert len(found.log) == wanted.log_lines
+    observing.same_bits([observing.call(wanted.model, entry, x) for x in inputs], without)

@@ -12,22 +12,21 @@ import tracemalloc
 import weakref
 from typing import Any
 
-import harness
 import keras
 import numpy as np
-from harness import argmax, check, dense
+import observing
+from observing import argmax, dense, only
 
 THREADS = 4
 CALLS = 150
 
 
-@check()
-def four_threads() -> None:
+def test_four_threads() -> None:
     model = dense()
-    inputs = [harness.rows(n) for n in (1, 5, 9, 14)]
+    inputs = [observing.rows(n) for n in (1, 5, 9, 14)]
     for x in inputs:
         model(x)
-    with harness.observed() as found:
+    with observing.observed() as found:
 
         def work(x: Any) -> None:
             for _ in range(CALLS):
@@ -45,9 +44,9 @@ def four_threads() -> None:
         for x in inputs:
             for name, count in argmax(model.stateless_call(*_values(model), x)[0]).items():
                 expected[name] = expected.get(name, 0) + CALLS * count
-        harness.equal(found.samples(), {"call": CALLS * sum(map(len, inputs))})
-        harness.equal(found.counts(), {"output": expected})
-        harness.equal(found.calls(), {"call": CALLS * THREADS})
+        assert found.samples() == {"call": CALLS * sum(map(len, inputs))}
+        assert found.counts() == {"output": expected}
+        assert found.calls() == {"call": CALLS * THREADS}
 
 
 def _values(model: Any) -> tuple[list[Any], list[Any]]:
@@ -57,10 +56,9 @@ def _values(model: Any) -> tuple[list[Any], list[Any]]:
     )
 
 
-@check()
-def a_context_made_inside_a_prediction() -> None:
+def test_a_context_made_inside_a_prediction() -> None:
     """What runs later in a context that was copied inside a prediction is counted all the same."""
-    model, x = dense(), harness.rows(12)
+    model, x = dense(), observing.rows(12)
     made: list[contextvars.Context] = []
 
     class Copying(keras.Model):
@@ -69,15 +67,14 @@ def a_context_made_inside_a_prediction() -> None:
             return model(x)
 
     copying = Copying(name="copying")
-    with harness.observed() as found:
+    with observing.observed() as found:
         copying(x)
         y = made[-1].run(model, x)
-        harness.equal(found.counts("small"), {"output": argmax(y)})
+        assert found.counts("small") == {"output": argmax(y)}
 
 
-@check()
-def tasks_and_threads_of_asyncio() -> None:
-    model, x = dense(), harness.rows(12)
+def test_tasks_and_threads_of_asyncio() -> None:
+    model, x = dense(), observing.rows(12)
     model(x)
 
     async def serve() -> list[Any]:
@@ -85,17 +82,17 @@ def tasks_and_threads_of_asyncio() -> None:
         inside = [loop.run_in_executor(None, model, x) for _ in range(5)]
         return [*await asyncio.gather(*inside), model(x)]
 
-    with harness.observed() as found:
+    with observing.observed() as found:
         ys = asyncio.run(serve())
-        harness.equal(found.counts(), {"output": argmax(*ys)})
+        assert found.counts() == {"output": argmax(*ys)}
 
 
-@check(backends=("numpy", "torch"))
-def a_fork() -> None:
+@only("numpy", "torch")
+def test_a_fork() -> None:
     """Parent and child count what each predicts, also the parent's calls that wait in a buffer."""
-    model, x = dense(), harness.rows(12)
+    model, x = dense(), observing.rows(12)
     expected = argmax(model.predict(x, verbose=0))
-    with harness.observed() as found:
+    with observing.observed() as found:
         model.predict_on_batch(x)
         from_child, to_parent = os.pipe()
         child = os.fork()
@@ -116,15 +113,15 @@ def a_fork() -> None:
             text = stream.read()
         os.waitpid(child, 0)
         twice = {name: 2 * count for name, count in expected.items()}
-        harness.equal(json.loads(text), [{"output": twice}, {"predict_on_batch": 36}, {}])
-        harness.equal(found.counts(), {"output": twice})
-        harness.equal(found.samples(), {"predict_on_batch": 24})
+        assert json.loads(text) == [{"output": twice}, {"predict_on_batch": 36}, {}]
+        assert found.counts() == {"output": twice}
+        assert found.samples() == {"predict_on_batch": 24}
 
 
-@check(backends=("numpy",))
-def a_fork_inside_a_prediction() -> None:
+@only("numpy")
+def test_a_fork_inside_a_prediction() -> None:
     """A worker that a model starts, such as a loader of data, counts its own predictions."""
-    small, x = dense(), harness.rows(12)
+    small, x = dense(), observing.rows(12)
     from_child, to_parent = os.pipe()
 
     class Forking(keras.Model):
@@ -141,52 +138,49 @@ def a_fork_inside_a_prediction() -> None:
 
     forking = Forking(name="forking")
     expected = argmax(small(x))
-    with harness.observed() as found:
+    with observing.observed() as found:
         forking(x)
         os.wait()
         os.close(to_parent)
         with os.fdopen(from_child) as stream:
-            harness.equal(json.loads(stream.read()), {"output": expected})
+            assert json.loads(stream.read()) == {"output": expected}
 
 
-@check()
-def inputs_and_outputs_are_not_kept() -> None:
+def test_inputs_and_outputs_are_not_kept() -> None:
     model = dense()
-    with harness.observed() as found:
-        for entry in harness.ENTRY_POINTS:
-            x = harness.rows(12)
-            y = harness.call(model, entry, x)
-            if harness.BACKEND == "jax" and entry == "__call__":
+    with observing.observed() as found:
+        for entry in observing.ENTRY_POINTS:
+            x = observing.rows(12)
+            y = observing.call(model, entry, x)
+            if observing.BACKEND == "jax" and entry == "__call__":
                 y.block_until_ready()
                 found.counts()
             alive = [weakref.ref(x), weakref.ref(y)]
             del x, y
             gc.collect()
-            harness.equal([one() is None for one in alive], [True, True])
+            assert [one() is None for one in alive] == [True, True]
 
 
-@check()
-def a_model_is_not_kept() -> None:
-    with harness.observed() as found:
+def test_a_model_is_not_kept() -> None:
+    with observing.observed() as found:
         model = dense(name="short_lived")
-        model.predict_on_batch(harness.rows(12))
-        model(harness.rows(12))
+        model.predict_on_batch(observing.rows(12))
+        model(observing.rows(12))
         gone = weakref.ref(model)
         del model
         found.counts()
         keras.backend.clear_session()
         gc.collect()
-        harness.equal(gone() is None, True)
-        harness.equal(sum(found.counts("short_lived")["output"].values()), 24)
+        assert gone() is None
+        assert sum(found.counts("short_lived")["output"].values()) == 24
 
 
-@check()
-def memory_does_not_grow() -> None:
+def test_memory_does_not_grow() -> None:
     """10,000 predictions that nobody collects: what waits is worked off at a bounded size."""
     model = keras.Sequential([keras.Input((4,)), keras.layers.Activation("softmax")], name="same")
-    x = harness.rows(64)
+    x = observing.rows(64)
     y = model.predict_on_batch(x)
-    with harness.observed(baseline=None) as found:
+    with observing.observed(baseline=None) as found:
         recorder = _recorder(model, x)
         tracemalloc.start()
         try:
@@ -197,7 +191,7 @@ def memory_does_not_grow() -> None:
         finally:
             tracemalloc.stop()
         assert after - before < 400_000, after - before
-        harness.equal(sum(found.counts()["output"].values()), 64 * 11_001)
+        assert sum(found.counts()["output"].values()) == 64 * 11_001
 
 
 def _recorder(model: Any, x: Any) -> Any:
@@ -212,8 +206,8 @@ def _record(recorder: Any, y: Any, times: int) -> None:
         Invocation(recorder, "predict").stop(y)
 
 
-@check(backends=("jax",))
-def outputs_that_are_not_ready_are_not_waited_for() -> None:
+@only("jax")
+def test_outputs_that_are_not_ready_are_not_waited_for() -> None:
     import jax
 
     from otel_drift.outputs.arrays import Later, read
@@ -227,14 +221,14 @@ def outputs_that_are_not_ready_are_not_waited_for() -> None:
 
     model = Slow(name="slow")
     model(array).block_until_ready()
-    with harness.observed() as found:
+    with observing.observed() as found:
         model(array)  # the first output of all is waited for, to learn its shape
         y = model(array)
-        harness.equal(isinstance(read(y), Later), True)
+        assert isinstance(read(y), Later)
         gone = weakref.ref(y)
         truth = np.argmax(np.asarray(y), axis=1)
-        harness.equal(sum(found.counts()["output"].values()), 4000)
-        harness.equal(found.counts()["output"].get("other", 0) > 0, bool((truth > 99).any()))
+        assert sum(found.counts()["output"].values()) == 4000
+        assert (found.counts()["output"].get("other", 0) > 0) == bool((truth > 99).any())
         del y
         gc.collect()
-        harness.equal(gone() is None, True)
+        assert gone() is None
