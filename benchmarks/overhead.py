@@ -148,9 +148,8 @@ def own_part(backend: str) -> None:
                 Configuration(Options(), baselines),
                 instruments.duration,
                 instruments.failures,
-                methods=tuple(OBSERVED.values()),
-                tracer=traced_by,
             )
+            recorder.serve(tuple(OBSERVED.values()), traced_by)
             model.__dict__[STATE] = ModelState(recorder, None, None)
             patch = Patch(namespace, lambda _: None)
             patch.install()

@@ -113,9 +113,11 @@ class DriftEvents:
         """Return the events since the last time; each is returned once."""
         self.unread = False
         taken: list[DriftEvent] = []
-        while self._events:
-            taken.append(self._events.popleft())
-        return taken
+        while True:
+            try:
+                taken.append(self._events.popleft())
+            except IndexError:  # none left, or another thread takes them too
+                return taken
 
     def _tell(
         self, state: Literal["began", "changed", "ended"], time: float, alarm: DriftAlarm

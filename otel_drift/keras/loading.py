@@ -10,6 +10,10 @@ Most registries give every model's file the same name, and tell models apart by 
 ('dogs', '7')
 >>> identity_of("models/dogs/v1.2.keras")
 ('dogs', 'v1.2')
+>>> identity_of("models/dogs/checkpoint-500/model.keras")
+('dogs', '500')
+>>> identity_of("models/resnet50.keras")
+('resnet50', None)
 """
 
 from __future__ import annotations
@@ -38,11 +42,13 @@ GENERIC = frozenset(
     (
         *("model", "models", "saved_model", "savedmodel", "keras_model", "tf_model", "keras"),
         *("best", "best_model", "final", "final_model", "latest", "checkpoint", "checkpoints"),
-        *("weights", "export", "artifacts", "data", "output", "outputs"),
+        *("weights", "export", "artifacts", "data", "output", "outputs", "snapshots"),
+        *("epoch", "step", "app", "src", "srv", "opt", "home", "root", "tmp", "workspace"),
     )
 )
-"""Names of files and folders that any model may have."""
+"""Names of files and folders that any model may have, also with a number behind them."""
 VERSION = re.compile(r"v?\d+([._-]\d+)*", re.IGNORECASE)
+NUMBERED = re.compile(rf"([a-z_]+?)[-_.]?({VERSION.pattern})", re.IGNORECASE)
 
 
 def identity_of(path: str | os.PathLike[str]) -> tuple[str, str | None]:
@@ -56,8 +62,11 @@ def identity_of(path: str | os.PathLike[str]) -> tuple[str, str | None]:
     folders = [folder.name for folder in Path(os.path.abspath(path)).parents]
     version = None
     for name in (stem, *folders):
+        numbered = NUMBERED.fullmatch(name)
         if VERSION.fullmatch(name):
             version = version or name
+        elif numbered and numbered[1].lower() in GENERIC:
+            version = version or numbered[2]
         elif name and name.lower() not in GENERIC:
             if name == stem and folders and VERSION.fullmatch(folders[0]):
                 version = folders[0]

@@ -119,9 +119,6 @@ class OutputReader:
         How rows become classes, where the user said it.
     function
         The user's own: turns what the model returns into labels, or a dict of them by output name.
-    activation_of
-        Given a model, an output's name and its first array: the name of the activation that made
-        it, if it shows.
     learning
         Whether series without a baseline learn one from their first predictions.
     """
@@ -135,7 +132,6 @@ class OutputReader:
         *,
         decision: Decision | None = None,
         function: Callable[[Any], Any] | None = None,
-        activation_of: Callable[[Any, str, NDArray[Any]], str | None] | None = None,
         learning: bool = False,
     ) -> None:
         self._model_name = model_name
@@ -144,7 +140,9 @@ class OutputReader:
         self._failed = failed
         self._decision = decision
         self._function = function
-        self._activation_of = activation_of
+        self.activation_of: Callable[[Any, str, NDArray[Any]], str | None] | None = None
+        """Given a model, an output's name and its first array: the name of the activation that made
+        it, if it shows."""
         self._learning = learning
         self._known: dict[str, KnownOutput | None] = {}
         """By output name; None where it is settled that it is not read."""
@@ -224,8 +222,8 @@ class OutputReader:
             if values.dtype.kind in "OUS":  # class names, which stand for labels
                 values = np.zeros(values.shape, dtype=np.int64)
             activation = None
-            if self._activation_of is not None and model is not None:
-                activation = self._activation_of(model, output, values)
+            if self.activation_of is not None and model is not None:
+                activation = self.activation_of(model, output, values)
             reading = reading_of(
                 output, values, asked=self._decision, expected=expected, activation=activation
             )

@@ -42,12 +42,12 @@ class Collection(Generic[S]):
         self._take = take
         self._current = _Current[S]()
 
-    def snapshot(self, reader: str) -> S:
+    def snapshot(self, instrument: str) -> S:
         """Give the snapshot of this collection to an instrument, which asks once."""
         current = self._current
-        if current.snapshot is None or reader in current.readers:
-            current.snapshot, current.readers = self._take(), set()
-        current.readers.add(reader)
+        if current.snapshot is None or instrument in current.asked:
+            current.snapshot, current.asked = self._take(), set()
+        current.asked.add(instrument)
         return current.snapshot
 
 
@@ -55,7 +55,7 @@ class _Current(threading.local, Generic[S]):
     snapshot: S | None = None
 
     def __init__(self) -> None:
-        self.readers: set[str] = set()
+        self.asked: set[str] = set()
 
 
 class OutputSnapshot(NamedTuple):

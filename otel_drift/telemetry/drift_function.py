@@ -112,9 +112,11 @@ class DriftFunction:
     def take_results(self) -> list[UserTestResult]:
         """Return the results since the last time; each is returned once."""
         taken: list[UserTestResult] = []
-        while self._results:
-            taken.append(self._results.popleft())
-        return taken
+        while True:
+            try:
+                taken.append(self._results.popleft())
+            except IndexError:  # none left, or another thread takes them too
+                return taken
 
     def _run(self) -> None:
         while True:

@@ -16,7 +16,7 @@ import pkgutil
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from numpy.typing import NDArray
 from opentelemetry.metrics import Histogram
@@ -68,19 +68,11 @@ class ModelRecorder:
         The histogram of durations.
     failures
         Counts what the instrumentation itself fails at.
-    methods
-        The methods that are timed; their counters of samples begin at 0.
-    tracer
-        Makes a span for each prediction; None makes none.
-    logger_provider
-        Gets the events of drift; None stands for the global one.
-    activation_of
-        As of `OutputReader`.
 
     Raises
     ------
-    ImportError, AttributeError
-        If ``module:function`` of an option does not lead to a function.
+    ValueError
+        If ``module:function`` of an option does not lead to a function; names the option.
     """
 
     def __init__(
@@ -90,21 +82,15 @@ class ModelRecorder:
         configuration: Configuration,
         duration: Histogram,
         failures: Failures,
-        *,
-        methods: Sequence[str] = (),
-        tracer: Tracer | None = None,
-        logger_provider: Any = None,
-        activation_of: Callable[..., str | None] | None = None,
     ) -> None:
         self.name, self.version = name, version
         self.attributes = {MODEL: name} if version is None else {MODEL: name, VERSION: version}
         self.configuration = configuration
-        self.tracer, self.logger_provider = tracer, logger_provider
+        self.tracer: Tracer | None = None
+        self.logger_provider: Any = None
         self.duration = duration
-        self.duration_attributes = {
-            method: {**self.attributes, METHOD: method} for method in methods
-        }
-        self.samples = {method: ConcurrentCounter() for method in methods}
+        self.duration_attributes: dict[str, dict[str, str]] = {}
+        self.samples: dict[str, ConcurrentCounter] = {}
         self.pending = PendingCalls()
         self.closed = False
         """Whether its series have ended: whoever still has it should ask for another."""
@@ -112,24 +98,55 @@ class ModelRecorder:
         self._earlier: deque[ModelRecorder] = deque(maxlen=MAXIMUM_EARLIER)
 
         options = configuration.settings
-        function = _resolved(options.outputs)
+        function = _resolved("outputs", options.outputs)
         self.tests = [
-            DriftFunction(output, cast("Callable[..., Any]", _resolved(one)), self.failed)
+            DriftFunction(output, _resolved("drift_function", one), self.failed)
             for output, one in options.drift_function.items()
         ]
         self._monitors = {
             output: self._monitor(one) for output, one in configuration.baselines.items()
         }
-        self.reader = OutputReader(
-            name,
-            {output: _series(monitor) for output, monitor in self._monitors.items()},
-            self._start_series,
-            self.failed,
-            decision=options.decision,
-            function=function,
-            activation_of=activation_of,
-            learning=options.first is not None,
+        prepared = {output: _series(monitor) for output, monitor in self._monitors.items()}
+        # What is handed over may be labels where the model returns scores: each is read in its way.
+        self.reader, self._handed_over = (
+            OutputReader(
+                name,
+                prepared,
+                self._start_series,
+                self.failed,
+                decision=options.decision,
+                function=function,
+                learning=options.first is not None,
+            )
+            for _ in range(2)
         )
+
+    def serve(
+        self,
+        methods: Sequence[str] = (),
+        tracer: Tracer | None = None,
+        logger_provider: Any = None,
+        activation_of: Callable[..., str | None] | None = None,
+    ) -> None:
+        """Serve one more session; what one before it has said goes on to hold.
+
+        Parameters
+        ----------
+        methods
+            The methods that are timed; their counters of samples begin at 0.
+        tracer
+            Makes a span for each prediction; without one there are none.
+        logger_provider
+            Gets the events of drift; None stands for the global one.
+        activation_of
+            As of `OutputReader`.
+        """
+        for method in methods:
+            self.duration_attributes.setdefault(method, {**self.attributes, METHOD: method})
+            self.samples.setdefault(method, ConcurrentCounter())
+        self.tracer = self.tracer or tracer
+        self.logger_provider = self.logger_provider or logger_provider
+        self.reader.activation_of = self.reader.activation_of or activation_of
 
     def record(self, outputs_or_labels: Any) -> None:
         """Count predictions: labels (numbers or class names), or outputs as a model returns them.
@@ -142,7 +159,7 @@ class ModelRecorder:
             Labels of shape (n,), scores of shape (n, K), or a list or dict of such by output.
         """
         try:
-            found = self.reader.read(outputs_or_labels)
+            found = self._handed_over.read(outputs_or_labels)
             if found is not None:
                 self.count(RECORD, found, None, outputs_or_labels)
         except Exception:
@@ -211,6 +228,7 @@ class ModelRecorder:
         """Start at 0 in the child of a fork: what was counted belongs to the parent."""
         self.pending = PendingCalls()
         self.reader.reset()
+        self._handed_over.reset()
         self._earlier.clear()
         for counter in self.samples.values():
             counter.reset()
@@ -231,8 +249,11 @@ class ModelRecorder:
 
     def _start_series(self, name: str, classes: int) -> Series:
         """Count the classes of a series that has no baseline, or none that fits."""
-        monitor = self._monitor(None, classes)
-        self._monitors = {**self._monitors, name: monitor}
+        monitor = self._monitors.get(name)
+        unfit = name in self.configuration.baselines
+        if monitor is None or unfit or classes not in monitor.class_counts:
+            monitor = self._monitor(None, classes)
+            self._monitors = {**self._monitors, name: monitor}
         return _series(monitor)
 
     def _carry_over(self, earlier: ModelRecorder) -> None:
@@ -265,8 +286,13 @@ def _series(monitor: DriftMonitor) -> Series:
     )
 
 
-def _resolved(function: Callable[..., Any] | str | None) -> Callable[..., Any] | None:
+def _resolved(option: str, function: Callable[..., Any] | str | None) -> Any:
     """Look up ``module:function``."""
-    if isinstance(function, str):
-        return cast("Callable[..., Any]", pkgutil.resolve_name(function))
-    return function
+    if not isinstance(function, str):
+        return function
+    try:
+        return pkgutil.resolve_name(function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(
+            f"{option}={function!r}: must name a function, as 'module:function': {error}"
+        ) from error

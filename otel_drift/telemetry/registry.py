@@ -96,19 +96,40 @@ class ModelRegistry:
             If it may not.
         """
         with self._lock:
-            entry = self._entries.get(identity)
-            if entry is not None and entry.recorder.configuration == configuration:
-                entry.holders.add(holder)
-                return entry.recorder
-            if entry is not None and not may_replace(entry.recorder, entry.holders):
-                raise Taken(entry.recorder)
-            recorder = make()
-            earlier = entry.recorder if entry is not None else self._leaving.pop(identity, None)
-            self._entries = {**self._entries, identity: _Entry(recorder, {holder})}
-        if earlier is not None:
-            recorder.succeed(earlier)
-            earlier.close()
-        return recorder
+            found = self._shared(identity, holder, configuration, may_replace)
+        if found is not None:
+            return found
+        recorder = make()  # without the lock: it may import the user's modules
+        with self._lock:
+            found = self._shared(identity, holder, configuration, may_replace)
+            if found is None:
+                entry = self._entries.get(identity)
+                earlier = entry.recorder if entry else self._leaving.pop(identity, None)
+                self._entries = {**self._entries, identity: _Entry(recorder, {holder})}
+                if earlier is not None:
+                    recorder.succeed(earlier)
+                    earlier.close()
+                return recorder
+        recorder.close()  # another thread was quicker
+        return found
+
+    def _shared(
+        self,
+        identity: Identity,
+        holder: Any,
+        configuration: Configuration,
+        may_replace: Callable[[ModelRecorder, set[Any]], bool],
+    ) -> ModelRecorder | None:
+        """Give the recorder that is there, if it serves; None if one is to be made."""
+        entry = self._entries.get(identity)
+        if entry is None:
+            return None
+        if entry.recorder.configuration == configuration:
+            entry.holders.add(holder)
+            return entry.recorder
+        if not may_replace(entry.recorder, entry.holders):
+            raise Taken(entry.recorder)
+        return None
 
     def release(self, holder: Any) -> None:
         """Let go of all that somebody holds; what nobody holds any longer leaves."""

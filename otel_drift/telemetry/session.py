@@ -156,7 +156,8 @@ class Session:
                 may_replace,
             )
         except Taken as taken:
-            return self._without_outputs(identity, taken.recorder, configuration)
+            return self._served(self._without_outputs(identity, taken.recorder, configuration))
+        self._served(recorder)
         if model_path is None and version is None:
             with self._lock:
                 self._by_name = {**self._by_name, name: recorder}
@@ -187,11 +188,11 @@ class Session:
             configuration,
             self._instruments.duration,
             self._instruments.failures,
-            methods=self._methods,
-            tracer=self._tracer,
-            logger_provider=self._logger_provider,
-            activation_of=self._activation_of,
         )
+
+    def _served(self, recorder: ModelRecorder) -> ModelRecorder:
+        recorder.serve(self._methods, self._tracer, self._logger_provider, self._activation_of)
+        return recorder
 
     def _without_outputs(
         self, identity: Identity, taken: ModelRecorder, configuration: Configuration

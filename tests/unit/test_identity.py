@@ -261,3 +261,39 @@ def test_more_models_than_there_is_room_for_are_counted_as_other(collected, monk
         recorder.record(np.array([[0.9, 0.1]]))
     samples = collected.values("keras.predict.samples", NAME)
     assert samples == {"m0": 1, "m1": 1, "m2": 1, "other": 3}
+
+
+def test_a_watch_and_a_model_that_are_the_same_share_and_miss_nothing(collected, x):
+    """The watch comes first, and knows neither methods nor spans nor layers."""
+    watched = otel_drift.watch("net", Baseline.uniform(3), meter_provider=collected.provider)
+    model = otel_drift.instrument_model(
+        built(), name="net", baseline=Baseline.uniform(3), meter_provider=collected.provider
+    )
+    watched.record(np.array([0, 1, 2]))
+    model.predict(x, verbose=0)
+    assert sum(collected.values("keras.predictions", CLASS).values()) == 103
+    ((_, _, point),) = collected.points("keras.predict.duration")
+    assert point.count == 1
+    assert not any(errors_of(collected).values())
+    otel_drift.uninstrument_model(model)
+    watched.record(np.array([0]))
+    assert sum(collected.values("keras.predictions", CLASS).values()) == 104
+
+
+def test_a_model_may_be_loaded_while_a_recorder_is_made(everything, tmp_path, monkeypatch):
+    """Looking up a function of the user's may import a module that loads a model."""
+    path = saved(tmp_path / "second.keras", [1, 1, 1])
+    module = tmp_path / "loads_a_model.py"
+    module.write_text(
+        f"import keras\nmodel = keras.saving.load_model({str(path)!r})\nlabels = None"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="outputs='loads_a_model:nothing': must name a function"):
+        otel_drift.watch(
+            "first",
+            Baseline.uniform(3),
+            outputs="loads_a_model:nothing",
+            meter_provider=everything.provider,
+        )
+    names = {attributes[NAME] for _, attributes, _ in everything.points("keras.predict.samples")}
+    assert names == {"second"}
