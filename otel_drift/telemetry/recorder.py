@@ -201,10 +201,11 @@ class ModelRecorder:
     def succeed(self, earlier: ModelRecorder) -> None:
         """Go on with the counts of a recorder that this one replaces; its evidence is dropped.
 
-        Also with what calls that are under way still give it.
+        Whoever still has the earlier one may go on using it: what it is given is carried over.
         """
         self._earlier.extend([*earlier._earlier, earlier])
         earlier._earlier.clear()
+        earlier.end_tests()
 
     def monitors(self) -> list[tuple[str, DriftMonitor]]:
         """Each series of labels with its monitor."""
@@ -219,8 +220,12 @@ class ModelRecorder:
         )
 
     def close(self) -> None:
-        """End the threads of the user's own tests."""
+        """End its series and its threads."""
         self.closed = True
+        self.end_tests()
+
+    def end_tests(self) -> None:
+        """End the threads of the user's own tests."""
         for test in self.tests:
             test.close()
 

@@ -108,9 +108,7 @@ class ModelRegistry:
                 self._entries = {**self._entries, identity: _Entry(recorder, {holder})}
                 if earlier is not None:
                     recorder.succeed(earlier)
-                    earlier.close()
                 return recorder
-        recorder.close()  # another thread was quicker
         return found
 
     def _shared(

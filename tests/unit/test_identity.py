@@ -1,6 +1,8 @@
 """Each model has an identity of its own, and what ends takes its series with it."""
 
 import os
+import sys
+import threading
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
 
@@ -297,3 +299,47 @@ def test_a_model_may_be_loaded_while_a_recorder_is_made(everything, tmp_path, mo
         )
     names = {attributes[NAME] for _, attributes, _ in everything.points("keras.predict.samples")}
     assert names == {"second"}
+
+
+def test_no_prediction_is_lost_while_a_model_is_instrumented_anew(collected, x):
+    """Calls that were under way when a recorder was replaced had not been recorded at all."""
+    model = built()
+
+    def instrument(tolerance):
+        otel_drift.instrument_model(
+            model, name="net", baseline=Baseline.uniform(3), tolerance=tolerance,
+            meter_provider=collected.provider,
+        )  # fmt: skip
+
+    instrument(0.2)
+    predicted, stop = threading.Semaphore(0), threading.Event()
+    calls = []
+
+    def predict():
+        while not stop.is_set():
+            model.predict_on_batch(x[:7])
+            calls.append(7)
+            predicted.release()
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    threads = [threading.Thread(target=predict) for _ in range(4)]
+    try:
+        for thread in threads:
+            thread.start()
+        seen = 0
+        for step in range(40):
+            for _ in range(5):
+                assert predicted.acquire(timeout=20)
+            instrument(0.2 + step / 100)
+            samples = sum(collected.values("keras.predict.samples", "keras.method").values())
+            assert samples >= seen
+            seen = samples
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+        sys.setswitchinterval(interval)
+    assert sum(collected.values("keras.predictions", CLASS).values()) == sum(calls)
+    assert sum(collected.values("keras.predict.samples", "keras.method").values()) == sum(calls)
+    otel_drift.uninstrument_model(model)
