@@ -16,7 +16,14 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvid
 from otel_drift.package import __version__
 from otel_drift.telemetry.collection import Collection, ModelSnapshot, take_snapshot
 from otel_drift.telemetry.errors import Failures
-from otel_drift.telemetry.metrics import DURATION, ERRORS, METRICS, P_VALUES, Metric, Recorded
+from otel_drift.telemetry.metrics import (
+    DURATION,
+    ERRORS,
+    METRICS,
+    P_VALUES,
+    HistogramMetric,
+    Metric,
+)
 from otel_drift.telemetry.names import ERROR_TYPE, SCOPE
 from otel_drift.telemetry.registry import ModelRegistry
 
@@ -84,12 +91,12 @@ class Instruments:
             yield Observation(count, {**dict(model), ERROR_TYPE: error_type})
 
 
-def _histogram(meter: Meter, recorded: Recorded) -> Histogram:
+def _histogram(meter: Meter, metric: HistogramMetric) -> Histogram:
     return meter.create_histogram(
-        recorded.name,
-        unit=recorded.unit,
-        description=recorded.description,
-        explicit_bucket_boundaries_advisory=recorded.bounds,
+        metric.name,
+        unit=metric.unit,
+        description=metric.description,
+        explicit_bucket_boundaries_advisory=metric.bounds,
     )
 
 

@@ -36,7 +36,7 @@ class Metric(NamedTuple):
     values: Callable[[ModelSnapshot], Iterable[Value]]
 
 
-class Recorded(NamedTuple):
+class HistogramMetric(NamedTuple):
     """A histogram that is recorded into."""
 
     name: str
@@ -124,13 +124,13 @@ def _onset(output: OutputSnapshot) -> float | None:
     return alarm.onset if output.drift.active and alarm is not None else None
 
 
-DURATION = Recorded(
+DURATION = HistogramMetric(
     "keras.predict.duration",
     "s",
     "Duration of predictions; of an asynchronous call, until it was dispatched",
     DURATION_BOUNDS_SECONDS,
 )
-P_VALUES = Recorded(
+P_VALUES = HistogramMetric(
     "keras.prediction.drift.test.p_value",
     "{probability}",
     "p-values of all windows: flat without drift",
