@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 import observing
+from internals import read_later
 from observing import argmax, dense, only
 
 from otel_drift import Baseline
@@ -197,8 +198,6 @@ def test_a_jax_array_that_was_deleted() -> None:
     """Its numbers are gone before they could be read: counted as an error, and nothing else."""
     import jax
 
-    from otel_drift.outputs.arrays import Later, read
-
     array = jax.numpy.ones((2000, 2000))
     slow = jax.jit(lambda x: jax.numpy.linalg.matrix_power(x / 2000, 64))
     model = Returning(name="slow")
@@ -209,7 +208,7 @@ def test_a_jax_array_that_was_deleted() -> None:
         counted = sum(found.counts()["output"].values()) if found.counts() else 0
         assert counted == 2000
         y = model(array)
-        waited_for = isinstance(read(y), Later)
+        waited_for = read_later(y)
         y.delete()
         found.counts()
         assert found.errors() == ({"output": 1} if waited_for else {})

@@ -15,6 +15,7 @@ from typing import Any
 import keras
 import numpy as np
 import observing
+from internals import read_later, record
 from observing import argmax, dense, only
 
 THREADS = 4
@@ -181,12 +182,12 @@ def test_memory_does_not_grow() -> None:
     x = observing.rows(64)
     y = model.predict_on_batch(x)
     with observing.observed(baseline=None) as found:
-        recorder = _recorder(model, x)
+        model.predict_on_batch(x)
         tracemalloc.start()
         try:
-            _record(recorder, y, 1000)
+            record(model, y, 1000)
             before, _ = tracemalloc.get_traced_memory()
-            _record(recorder, y, 10_000)
+            record(model, y, 10_000)
             after, _ = tracemalloc.get_traced_memory()
         finally:
             tracemalloc.stop()
@@ -194,23 +195,9 @@ def test_memory_does_not_grow() -> None:
         assert sum(found.counts()["output"].values()) == 64 * 11_001
 
 
-def _recorder(model: Any, x: Any) -> Any:
-    model.predict_on_batch(x)
-    return model.__dict__["_otel_drift"].recorder
-
-
-def _record(recorder: Any, y: Any, times: int) -> None:
-    from otel_drift.telemetry.invocation import Invocation
-
-    for _ in range(times):
-        Invocation(recorder, "predict").stop(y)
-
-
 @only("jax")
 def test_outputs_that_are_not_ready_are_not_waited_for() -> None:
     import jax
-
-    from otel_drift.outputs.arrays import Later, read
 
     slow = jax.jit(lambda x: jax.numpy.linalg.matrix_power(x / 2000, 64))
     array = jax.numpy.ones((2000, 2000))
@@ -224,7 +211,7 @@ def test_outputs_that_are_not_ready_are_not_waited_for() -> None:
     with observing.observed() as found:
         model(array)  # the first output of all is waited for, to learn its shape
         y = model(array)
-        assert isinstance(read(y), Later)
+        assert read_later(y)
         gone = weakref.ref(y)
         truth = np.argmax(np.asarray(y), axis=1)
         assert sum(found.counts()["output"].values()) == 4000

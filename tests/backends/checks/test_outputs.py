@@ -15,8 +15,7 @@ import observing
 import pytest
 from observing import argmax, classes, dense, numpy, since
 
-from otel_drift import Baseline
-from otel_drift.baselines.baseline import baselines_from_predictions
+from otel_drift import Baseline, baselines_from_model
 
 BATCHES = (5, 15, 5)
 Truth = Callable[[list[Any]], dict[str, dict[str, int]]]
@@ -92,10 +91,8 @@ def list_of_outputs() -> Kind:
 def dict_of_outputs() -> Kind:
     x, heads = _heads()
     model = keras.Model(x, heads)
-    sample = numpy(model(observing.rows(64)))
-    baselines = {
-        name: found for name, found in baselines_from_predictions(sample).items() if name != "alive"
-    }
+    baselines = baselines_from_model(model, observing.rows(64))
+    del baselines["alive"]
 
     def truth(ys: list[Any]) -> dict[str, dict[str, int]]:
         return {
