@@ -8,13 +8,13 @@ import inspect
 import os
 import pickle
 import pickletools
-import re
 import tempfile
 from typing import Any
 
 import cloudpickle
 import keras
 import observing
+import pytest
 from observing import argmax, dense, since
 
 from otel_drift import KerasInstrumentor
@@ -168,17 +168,28 @@ def test_a_subclass_with_a_predict_of_its_own() -> None:
         assert found.calls() == {"predict": 1, "call": 1}
 
 
-def modules_of_ours_in(pickled: bytes) -> list[str]:
-    """Names of this package's modules that a pickle refers to; paths of files do not count."""
+def ours_in(pickled: bytes) -> list[str | bytes]:
+    """What in a pickle has our name: modules, attributes, what Keras has saved into it.
+
+    Not the files of code that travels by value: they are whole paths, in whatever folder.
+    """
     arguments = [argument for _, argument, _ in pickletools.genops(pickled)]
-    texts = [one for one in arguments if isinstance(one, str)]
-    return [one for one in texts if re.match(r"otel_drift(\.[\w.]+)?( |$)", one)]
+    texts = [one for one in arguments if isinstance(one, str) and not os.path.isabs(one)]
+    data = [bytes(one) for one in arguments if isinstance(one, bytes | bytearray)]
+    return [
+        *(one for one in texts if "otel_drift" in one),
+        *(one for one in data if b"otel_drift" in one),
+    ]
 
 
-def test_references_to_this_package_are_found_in_pickles() -> None:
-    assert modules_of_ours_in(pickle.dumps(KerasInstrumentor)) == ["otel_drift.keras.instrumentor"]
-    assert modules_of_ours_in(cloudpickle.dumps(KerasInstrumentor().instrument)) != []
-    assert modules_of_ours_in(pickle.dumps("/home/someone/otel_drift/tests")) == []
+@pytest.mark.parametrize("protocol", [0, 2, pickle.HIGHEST_PROTOCOL])
+def test_what_is_ours_is_found_in_pickles(protocol: int) -> None:
+    layer = {"module": "keras", "_otel_drift": None}
+    saved = b'{"module": "otel_drift"}' if protocol > 2 else "otel_drift"  # 2 has no bytes yet
+    for ours in (KerasInstrumentor, layer, saved):
+        assert len(ours_in(pickle.dumps(ours, protocol))) == 1, ours
+    assert ours_in(cloudpickle.dumps(KerasInstrumentor().instrument)) != []
+    assert ours_in(pickle.dumps("/home/someone/otel_drift/keras.py", protocol)) == []
 
 
 @since(3, 3)
@@ -201,7 +212,7 @@ def test_copies_of_a_model() -> None:
         total = sum(found.counts()["output"].values())
         assert total == (1 + len(copies)) * len(x)
         for text in (pickle.dumps(model), cloudpickle.dumps(model)):
-            assert modules_of_ours_in(text) == []
+            assert ours_in(text) == []
 
 
 @since(3, 3)
@@ -216,7 +227,7 @@ def test_a_bound_method_travels() -> None:
             "call": cloudpickle.dumps(model.__call__),
         }
     for name, text in sent.items():
-        assert modules_of_ours_in(text) == [], name
+        assert ours_in(text) == [], name
     observing.same_bits(pickle.loads(sent["pickle"])(x, verbose=0), y)
     observing.same_bits(cloudpickle.loads(sent["cloudpickle"])(x, verbose=0), y)
 
