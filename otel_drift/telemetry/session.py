@@ -143,10 +143,10 @@ class Session:
         if not self.strict:
             self.options = _with_functions_that_exist(self.options)
         identity = Identity(name, self.options.model_version or version or version_of(baselines))
-        registry = self._instruments.registry
-        if registry.is_full(identity):
-            identity, baselines = Identity("other", None), dict[str, Baseline]()
         configuration = Configuration.of(self.options, baselines)
+        registry = self._instruments.registry
+        if registry.is_full(identity):  # all that find no room are one
+            identity, configuration = Identity("other", None), Configuration(Options(), {})
         try:
             recorder = registry.claim(
                 identity,
