@@ -1,7 +1,7 @@
 """Baselines: taking, saving, loading and finding them.
 
 - `baseline` has the class `Baseline`, and the counting of a model's predictions;
-- `files` reads and writes the JSON beside a model;
+- `document` has the fields of the file, `files` where it lies and how it is read and written;
 - `finding` finds the baselines of a model without a word from the user;
 - `fingerprint` tells a model's weights from others.
 """

@@ -24,24 +24,16 @@ from __future__ import annotations
 
 import math
 import os
-import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from otel_drift.baselines.files import (
-    MODEL_SUFFIXES,
-    json_object,
-    path_beside,
-    read_json,
-    shortened,
-    write_json,
-)
+from otel_drift.baselines.document import Entry, read_document, write_document
+from otel_drift.baselines.files import MODEL_SUFFIXES, path_beside, shortened
 from otel_drift.baselines.fingerprint import fingerprint_of
 from otel_drift.drift.band import Floats
 from otel_drift.drift.chunks import as_labels
@@ -55,9 +47,6 @@ from otel_drift.outputs.decision import (
     Threshold,
 )
 from otel_drift.outputs.structure import leaves
-from otel_drift.package import __version__
-
-SCHEMA_VERSION = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -394,14 +383,17 @@ def save_baselines(baselines: Mapping[str, Baseline], path: str | os.PathLike[st
     if target.name.endswith(MODEL_SUFFIXES):
         target = path_beside(target)
     fingerprints = {one.model_fingerprint for one in baselines.values()} - {None}
-    content = {
-        "schema_version": SCHEMA_VERSION,
-        "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "model_fingerprint": fingerprints.pop() if len(fingerprints) == 1 else None,
-        "versions": _versions(),
-        "outputs": {name: _to_json(one) for name, one in baselines.items()},
-    }
-    write_json(content, target)
+    entries = [
+        Entry(
+            output,
+            list(one.classes),
+            one.decision,
+            None if one.counts is None else one.counts.tolist(),
+            one.proportions.tolist() if one.counts is None else None,
+        )
+        for output, one in baselines.items()
+    ]
+    write_document(target, entries, fingerprints.pop() if len(fingerprints) == 1 else None)
     return target
 
 
@@ -416,58 +408,24 @@ def load_baselines(path: str | os.PathLike[str]) -> dict[str, Baseline]:
         If it is not a baseline file of a known schema version; names file, field and value.
     """
     file = Path(path)
-    content = read_json(file)
-    version = content.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise ValueError(
-            f"{file}: field 'schema_version' is {version!r}: this version of otel_drift "
-            f"({__version__}) reads {SCHEMA_VERSION}"
-        )
-    outputs = json_object(content.get("outputs"), file, "field 'outputs'")
-    if not outputs:
-        raise ValueError(f"{file}: field 'outputs' is empty: it must name at least one output")
-    fingerprint = content.get("model_fingerprint")
+    document = read_document(file)
     found: dict[str, Baseline] = {}
-    for name, entry in outputs.items():
-        one = _from_json(json_object(entry, file, f"field 'outputs.{name}'"), file, name)
-        found[name] = replace(one, model_fingerprint=fingerprint and str(fingerprint))
-    return found
-
-
-def _from_json(entry: Mapping[str, Any], file: Path, name: str) -> Baseline:
-    where = f"{file}: field 'outputs.{name}."
-    classes: Any = entry.get("classes")
-    if not isinstance(classes, list) or not all(
-        isinstance(one, str) for one in cast("list[Any]", classes)
-    ):
-        raise ValueError(
-            f"{where}classes' is {shortened(entry.get('classes'))}: must be a list of names"
+    for entry in document.entries:
+        where = f"{file}: field 'outputs.{entry.output}."
+        known: dict[str, Any] = {
+            "decision": entry.decision,
+            "output": entry.output,
+            "model_fingerprint": document.model_fingerprint,
+            "source": str(file),
+        }
+        found[entry.output] = (
+            _from_counts(entry.counts, entry.classes, f"{where}counts'", **known)
+            if entry.counts is not None
+            else _from_proportions(
+                entry.proportions, entry.classes, f"{where}proportions'", **known
+            )
         )
-    names = cast("list[str]", classes)
-    decision = None
-    if entry.get("decision") is not None:
-        raw = json_object(entry["decision"], file, f"field 'outputs.{name}.decision'")
-        try:
-            decision = Decision.from_json(raw)
-        except (TypeError, ValueError) as error:
-            raise ValueError(f"{where}decision': {error}") from error
-    known = {"decision": decision, "output": name, "source": str(file)}
-    if entry.get("counts") is not None:
-        return _from_counts(entry["counts"], names, f"{where}counts'", **known)
-    if entry.get("proportions") is not None:
-        return _from_proportions(entry["proportions"], names, f"{where}proportions'", **known)
-    raise ValueError(f"{where}counts' is missing: an output needs 'counts' or 'proportions'")
-
-
-def _to_json(baseline: Baseline) -> dict[str, Any]:
-    entry: dict[str, Any] = {"classes": list(baseline.classes), "size": baseline.size}
-    if baseline.counts is not None:
-        entry["counts"] = baseline.counts.tolist()
-    else:
-        entry["proportions"] = baseline.proportions.tolist()
-    if baseline.decision is not None:
-        entry["decision"] = baseline.decision.to_json()
-    return entry
+    return found
 
 
 def _from_counts(
@@ -520,11 +478,3 @@ def _numbers(values: ArrayLike, where: str) -> Floats:
 
 def _names(classes: Iterable[str] | None, k: int) -> tuple[str, ...]:
     return tuple(map(str, range(k))) if classes is None else tuple(map(str, classes))
-
-
-def _versions() -> dict[str, str]:
-    found = {"otel_drift": __version__, "numpy": np.__version__}
-    keras = sys.modules.get("keras")
-    if keras is not None:
-        found["keras"] = str(getattr(keras, "__version__", "unknown"))
-    return found
