@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import gc
 import json
 import math
-import tracemalloc
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -432,17 +431,11 @@ def test_state_is_small_and_does_not_grow():
     assert len(json.dumps(detector.state())) <= 100_000
     small = SequentialDetector(Baseline.uniform(10))
     small.update(rng.integers(0, 10, 100_000))
-    tracemalloc.start()
-    try:
+    # All that it refers to. What Python's allocator traces says less: NumPy keeps small blocks.
+    held = len(pickle.dumps(small))
+    for _ in range(10):
         small.update(rng.integers(0, 10, 100_000))
-        gc.collect()  # NumPy leaves cycles behind: no memory that anybody keeps
-        before = tracemalloc.get_traced_memory()[0]
-        for _ in range(10):
-            small.update(rng.integers(0, 10, 100_000))
-        gc.collect()
-        assert tracemalloc.get_traced_memory()[0] - before < 4_096
-    finally:
-        tracemalloc.stop()
+    assert len(pickle.dumps(small)) == held
 
 
 @pytest.mark.parametrize("name", BASELINES)
