@@ -33,7 +33,7 @@ from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 
 import otel_drift
-from otel_drift.telemetry.metrics import DURATION_BOUNDS_SECONDS
+from otel_drift.telemetry.metric_table import DURATION_BOUNDS_SECONDS
 from tests.grafana.board import choices, filled_in, load, panels
 from tests.grafana.prometheus_server import (
     BIN,

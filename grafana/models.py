@@ -8,6 +8,7 @@ from grafana_foundation_sdk.builders import common, dashboard
 from grafana_foundation_sdk.builders.dashboard import Dashboard, Row
 from grafana_foundation_sdk.models.dashboard import FieldColorModeId, Threshold
 
+from grafana.expressions import FAILED, each_output, highest
 from grafana.look import (
     ALERTS,
     BLUE,
@@ -30,7 +31,6 @@ from grafana.look import (
     worded,
 )
 from grafana.one_model import UID as ONE_MODEL
-from grafana.records import FAILED, each_output, highest
 from prometheus.definitions import (
     BY_CLASS,
     BY_MODEL,

@@ -15,6 +15,7 @@ from grafana_foundation_sdk.builders.heatmap import YAxisConfig
 from grafana_foundation_sdk.models.common import BigValueTextMode, VisibilityMode
 from grafana_foundation_sdk.models.dashboard import FieldColorModeId, Threshold, VariableRefresh
 
+from grafana.expressions import FAILED
 from grafana.look import (
     BLUE,
     DEVIATIONS,
@@ -44,7 +45,6 @@ from grafana.look import (
     thresholds,
     worded,
 )
-from grafana.records import FAILED
 from prometheus.definitions import (
     BAND_Z,
     BASELINE_MOVED,

@@ -23,7 +23,7 @@ from prometheus.definitions import (
     STATE,
     UNSETTLED,
 )
-from prometheus.rule import Alert
+from prometheus.rule_file import Alert
 
 
 def of_output(record: str) -> str:

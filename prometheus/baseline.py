@@ -22,7 +22,7 @@ from prometheus.definitions import (
     Exported,
     in_window,
 )
-from prometheus.rule import Record
+from prometheus.rule_file import Record
 
 EXPECTATIONS = (
     Record(

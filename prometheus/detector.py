@@ -24,7 +24,7 @@ from prometheus.definitions import (
     THRESHOLD,
     Exported,
 )
-from prometheus.rule import Record
+from prometheus.rule_file import Record
 
 DETECTION = (
     Record(

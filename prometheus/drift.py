@@ -5,8 +5,8 @@ from __future__ import annotations
 from prometheus.alerts import BASELINES_ARE_DIFFERENT, DISTRIBUTION_HAS_SHIFTED, DRIFT_IS_DETECTED
 from prometheus.baseline import EXPECTATIONS, REMEMBERED
 from prometheus.detector import DETECTION
-from prometheus.effects import EFFECTS
-from prometheus.rule import File, Group
+from prometheus.effect_sizes import EFFECTS
+from prometheus.rule_file import File, Group
 from prometheus.windows import BANDS, LONG_COUNTS, SHARES
 
 FILE = File(

@@ -25,7 +25,7 @@ from prometheus.definitions import (
     VERSIONS,
     Exported,
 )
-from prometheus.rule import File, Group, Record
+from prometheus.rule_file import File, Group, Record
 
 BY_METHOD = f"{BY_MODEL}, keras_method"
 RAISED = '{error_type!=""}'

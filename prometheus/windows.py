@@ -36,7 +36,7 @@ from prometheus.definitions import (
     Window,
     in_window,
 )
-from prometheus.rule import Record
+from prometheus.rule_file import Record
 
 
 def counts() -> Iterator[Record]:

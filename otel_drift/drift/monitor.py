@@ -37,7 +37,7 @@ from numpy.typing import ArrayLike, NDArray
 from otel_drift.drift.band import DEFAULT_TOLERANCE
 from otel_drift.drift.chunks import as_labels
 from otel_drift.drift.events import DriftAlarm, DriftEvent, DriftEvents
-from otel_drift.drift.exported import exported_classes
+from otel_drift.drift.exported_classes import exported_classes
 from otel_drift.drift.reference import (
     INVALID,
     OTHER,

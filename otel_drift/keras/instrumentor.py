@@ -160,7 +160,7 @@ class _Pending:
 def _check_baseline(options: Options) -> None:
     """Raise for a baseline that cannot be read, while the user's own line of code still runs."""
     if options.baseline is not None:
-        from otel_drift.baselines.finding import find_baselines
+        from otel_drift.baselines.discovery import find_baselines
 
         find_baselines(options.baseline, "", None)
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from otel_drift.baselines.baseline import Baseline
 from otel_drift.drift.reference import class_counts
 from otel_drift.outputs.decision import Argmax, Decision
-from otel_drift.outputs.reading import expected_series, within_0_and_1
+from otel_drift.outputs.interpretation import expected_series, within_0_and_1
 from otel_drift.outputs.structure import leaves
 
 

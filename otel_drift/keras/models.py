@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from otel_drift.baselines.baseline import Baseline
-from otel_drift.baselines.finding import outdated
+from otel_drift.baselines.discovery import outdated
 from otel_drift.keras.loading import Loaders, identity_of
 from otel_drift.keras.patch import STATE, ModelState, Patch
 from otel_drift.telemetry.recorder import ModelRecorder

@@ -5,7 +5,7 @@ and a decision. A reader knows neither baselines nor monitors: it is given the s
 prepared, and asks for others.
 
 >>> import numpy as np
->>> from otel_drift.outputs.reading import Series
+>>> from otel_drift.outputs.interpretation import Series
 >>> kept = []
 >>> prepared = {"output": Series(("cat", "dog"), frozenset({2}), True, None, kept.append)}
 >>> reader = OutputReader("pets", prepared, start=None, failed=print)
@@ -27,11 +27,11 @@ from numpy.typing import NDArray
 from otel_drift.drift.reference import OTHER
 from otel_drift.outputs.arrays import TRACED, UNREADABLE, Later, is_traced, read
 from otel_drift.outputs.decision import Decision, Labels
-from otel_drift.outputs.reading import (
-    Reading,
+from otel_drift.outputs.interpretation import (
+    Interpretation,
     Series,
     expected_series,
-    reading_of,
+    interpretation_of,
     undecidable,
 )
 from otel_drift.outputs.structure import leaves, parts
@@ -224,7 +224,7 @@ class OutputReader:
             activation = None
             if self.activation_of is not None and model is not None:
                 activation = self.activation_of(model, output, values)
-            reading = reading_of(
+            reading = interpretation_of(
                 output, values, asked=self._decision, expected=expected, activation=activation
             )
             if reading.decision is None and undecidable(values):
@@ -236,7 +236,7 @@ class OutputReader:
             self._known[output] = known
 
     def _series_of(
-        self, output: str, reading: Reading, expected: Mapping[str, Series]
+        self, output: str, reading: Interpretation, expected: Mapping[str, Series]
     ) -> list[Series]:
         """Give the series that an output goes to; none if it is not to be read."""
         if reading.decision is None:

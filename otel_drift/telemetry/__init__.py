@@ -5,5 +5,5 @@
 - `registry`: which recorder each model has, by name and version;
 - `recorder`: what is recorded of one model; `invocation`: one call of it;
 - `collection`: one snapshot of everything for one collection;
-- `event`, `errors`: drift as log events, failures of the instrumentation itself.
+- `log_record`, `failures`: drift as log events, failures of the instrumentation itself.
 """

@@ -19,10 +19,10 @@ from typing import Generic, NamedTuple, TypeVar
 
 from opentelemetry.metrics import Histogram
 
-from otel_drift.drift.exported import Exported
+from otel_drift.drift.exported_classes import Exported
 from otel_drift.drift.monitor import DriftMonitor, DriftSnapshot
 from otel_drift.telemetry.drift_function import UserTestResult
-from otel_drift.telemetry.event import emit_drift_event
+from otel_drift.telemetry.log_record import emit_drift_event
 from otel_drift.telemetry.names import OUTPUT
 from otel_drift.telemetry.recorder import ModelRecorder
 

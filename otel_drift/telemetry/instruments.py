@@ -1,4 +1,4 @@
-"""The instruments of one meter provider, made once from the table `otel_drift.telemetry.metrics`.
+"""The instruments of one meter provider, made once from `otel_drift.telemetry.metric_table`.
 
 An observable instrument that is created again keeps its first callback, so there is one
 `Instruments` for each provider; its callbacks read whatever recorders its registry holds.
@@ -15,8 +15,8 @@ from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvid
 
 from otel_drift.package import __version__
 from otel_drift.telemetry.collection import Collection, ModelSnapshot, take_snapshot
-from otel_drift.telemetry.errors import Failures
-from otel_drift.telemetry.metrics import (
+from otel_drift.telemetry.failures import Failures
+from otel_drift.telemetry.metric_table import (
     DURATION,
     ERRORS,
     METRICS,

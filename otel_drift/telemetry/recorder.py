@@ -26,13 +26,13 @@ from otel_drift.baselines.baseline import Baseline
 from otel_drift.drift.monitor import DriftMonitor
 from otel_drift.options import Options
 from otel_drift.outputs.arrays import Later
+from otel_drift.outputs.interpretation import Series
 from otel_drift.outputs.reader import Found, KnownOutput, OutputReader
-from otel_drift.outputs.reading import Series
-from otel_drift.telemetry.counter import ConcurrentCounter
+from otel_drift.telemetry.concurrent_counter import ConcurrentCounter
 from otel_drift.telemetry.drift_function import DriftFunction
-from otel_drift.telemetry.errors import Failures
+from otel_drift.telemetry.failures import Failures
 from otel_drift.telemetry.names import METHOD, MODEL, VERSION
-from otel_drift.telemetry.pending import PendingCalls
+from otel_drift.telemetry.pending_predictions import PendingCalls
 
 MAXIMUM_EARLIER = 16
 """Recorders that were replaced and may still be given labels by a call under way."""

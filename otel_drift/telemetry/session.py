@@ -25,7 +25,7 @@ from opentelemetry.metrics import MeterProvider
 from opentelemetry.trace import TracerProvider
 
 from otel_drift.baselines.baseline import Baseline
-from otel_drift.baselines.finding import find_baselines, version_of
+from otel_drift.baselines.discovery import find_baselines, version_of
 from otel_drift.options import VARIABLE_PREFIX, Options
 from otel_drift.package import __version__
 from otel_drift.telemetry.instruments import instruments_of, reset_instruments

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.grafana.prometheus_server import running_stack
-from tests.grafana.story import Story, tell
+from tests.grafana.simulated_models import Story, tell
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 import grafana
-from grafana import look, records
+from grafana import expressions, look
 from grafana.__main__ import DASHBOARDS, FOLDER, rendered
 from tests.grafana import schema
 from tests.grafana.board import NAMES, Panel, load, panels
@@ -36,7 +36,7 @@ def test_the_json_is_what_the_code_makes(name: str) -> None:
     assert committed == rendered(name), "run: python -m grafana"
 
 
-@pytest.mark.parametrize("module", [grafana, look, records], ids=lambda module: module.__name__)
+@pytest.mark.parametrize("module", [grafana, look, expressions], ids=lambda module: module.__name__)
 def test_examples_in_docstrings(module: ModuleType) -> None:
     done = doctest.testmod(module)
     assert done.attempted

@@ -7,7 +7,7 @@ import pytest
 
 from tests.grafana.board import NAMES, Panel, choices, filled_in, load, panel, panels
 from tests.grafana.prometheus_server import Series
-from tests.grafana.story import CLASSES, LOST, Story
+from tests.grafana.simulated_models import CLASSES, LOST, Story
 
 pytestmark = pytest.mark.pipeline
 

@@ -10,10 +10,10 @@ import pytest
 import yaml
 
 import prometheus
-from prometheus import definitions, rule
+from prometheus import definitions, rule_file
 from prometheus.__main__ import FILES, FOLDER
 from prometheus.definitions import ALARMS, RUNBOOK, WINDOWS, Exported
-from prometheus.rule import Alert, Record
+from prometheus.rule_file import Alert, Record
 
 ROOT = Path(__file__).parents[2]
 EVERY_RULE = [each for file in FILES.values() for group in file.groups for each in group.rules]
@@ -70,7 +70,7 @@ def fields_of(meant: Record | Alert) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "module", [prometheus, definitions, rule], ids=lambda module: module.__name__
+    "module", [prometheus, definitions, rule_file], ids=lambda module: module.__name__
 )
 def test_examples_in_docstrings(module: ModuleType) -> None:
     done = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE)

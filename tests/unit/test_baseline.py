@@ -19,7 +19,7 @@ from otel_drift.baselines.baseline import (
 from otel_drift.baselines.files import path_beside
 from otel_drift.drift import band as module
 from otel_drift.drift.band import confidence_limits
-from otel_drift.outputs.decision import Argmax, MultiLabel, Threshold
+from otel_drift.outputs.decision import MultiLabel
 
 
 def test_uniform():
@@ -42,33 +42,6 @@ def test_labels_as_numbers_and_names():
     assert named.classes == ("cat", "dog")
     assert named.counts.tolist() == [2, 1]
     assert Baseline.from_labels(["cat"], ["dog", "cat"]).counts.tolist() == [0, 1]
-
-
-def test_scores_are_counted_by_argmax_and_rows_with_nan_as_invalid():
-    scores = np.array([[0.1, 0.9], [0.7, 0.3], [math.nan, 1.0]])
-    baseline = Baseline.from_predictions(scores, ["no", "yes"])
-    assert baseline.classes == ("no", "yes", "invalid")
-    assert baseline.counts.tolist() == [1, 1, 1]
-    assert baseline.decision == Argmax()
-
-
-def test_probabilities_in_one_column_are_counted_by_threshold():
-    baseline = Baseline.from_predictions(np.array([[0.2], [0.7], [0.9]]))
-    assert baseline.counts.tolist() == [1, 2]
-    assert baseline.decision == Threshold()
-
-
-def test_regression_is_binned_by_its_quantiles():
-    values = np.random.default_rng(1).normal(50, 9, size=(1_000, 1))
-    baseline = Baseline.from_predictions(values, bins=8)
-    assert baseline.counts.tolist() == [125] * 8
-    assert len(baseline.decision.edges) == 7
-
-
-def test_sequences_count_every_position():
-    scores = np.zeros((2, 3, 4))
-    scores[..., 1] = 1
-    assert Baseline.from_predictions(scores).counts.tolist() == [0, 6, 0, 0]
 
 
 def test_several_outputs_and_labels_have_a_baseline_each():

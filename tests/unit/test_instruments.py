@@ -15,8 +15,8 @@ from opentelemetry.sdk.metrics.export import (
 
 import otel_drift
 from otel_drift import Baseline
-from otel_drift.telemetry.errors import ERROR_TYPES
-from otel_drift.telemetry.metrics import DURATION_BOUNDS_SECONDS
+from otel_drift.telemetry.failures import ERROR_TYPES
+from otel_drift.telemetry.metric_table import DURATION_BOUNDS_SECONDS
 
 MODEL = {"keras.model.name": "digits"}
 OUTPUT = {**MODEL, "keras.model.output": "output"}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from otel_drift import Baseline, DriftMonitor, SequentialDetector
-from otel_drift.drift.exported import MAXIMUM_EXPORTED
+from otel_drift.drift.exported_classes import MAXIMUM_EXPORTED
 from otel_drift.drift.monitor import BUFFERED_CALLS
 from otel_drift.drift.reference import INVALID, OTHER
 from otel_drift.drift.window import ChiSquareWindow

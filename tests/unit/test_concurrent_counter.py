@@ -3,7 +3,7 @@
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
-from otel_drift.telemetry.counter import PENDING, ConcurrentCounter
+from otel_drift.telemetry.concurrent_counter import PENDING, ConcurrentCounter
 
 
 def test_sum_of_many_threads_with_readers_between():

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 
-from otel_drift.telemetry.counter import ConcurrentCounter
+from otel_drift.telemetry.concurrent_counter import ConcurrentCounter
 
 logger = logging.getLogger(__name__)
 

@@ -24,7 +24,7 @@ from prometheus.definitions import (
     TVD,
     Exported,
 )
-from prometheus.rule import Record
+from prometheus.rule_file import Record
 
 RARE_EXPECTED = f"sum by ({BY_WINDOW}) ({EXPECTED} < {CELL})"
 RARE_COUNTED = f"sum by ({BY_WINDOW}) ({COUNT} and {EXPECTED} < {CELL})"

@@ -188,16 +188,6 @@ def test_a_reconfigured_recorder_ends_its_threads(collected):
     assert len(alive()) == 1
 
 
-def test_a_decision_may_be_text():
-    baseline = Baseline.from_predictions(np.array([[0.6], [0.8]]), decision="threshold:0.7")
-    assert baseline.counts.tolist() == [1, 1]
-    assert str(baseline.decision) == "Threshold(score=0.7)"
-    with pytest.raises(TypeError, match="decision 5: must be a Decision, or a text"):
-        Baseline.from_predictions(np.array([[0.6], [0.8]]), decision=5)
-    with pytest.raises(ValueError, match="each label has a baseline of its own"):
-        Baseline.from_predictions(np.array([[0.6, 0.8]]), decision="multilabel:0.5")
-
-
 def test_a_tensor_elsewhere_is_not_copied_to_see_whether_it_is_traced(monkeypatch):
     """Such a tensor is made to look like one of an accelerator, of which there is none here."""
     import torch

@@ -4,10 +4,10 @@ What is not certain is not guessed: where neither the user nor the baseline says
 output, only a softmax, a sigmoid or rows of probabilities are read.
 
 >>> import numpy as np
->>> reading_of(
+>>> interpretation_of(
 ...     "output", np.array([[0.9, 0.1], [0.3, 0.7]]), asked=None, expected={}, activation=None
 ... )
-Reading(decision=Argmax(), classes=2, series=('output',), problem=None)
+Interpretation(decision=Argmax(), classes=2, series=('output',), problem=None)
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_drift.drift.exported import MAXIMUM_EXPORTED
+from otel_drift.drift.exported_classes import MAXIMUM_EXPORTED
 from otel_drift.outputs.decision import Argmax, Decision, Labels, MultiLabel, Threshold, WholeLabels
 
 P = TypeVar("P")
@@ -38,7 +38,7 @@ class Series(NamedTuple):
     """Takes labels that nobody else will change."""
 
 
-class Reading(NamedTuple):
+class Interpretation(NamedTuple):
     """How an output is to be read, or why it cannot be."""
 
     decision: Decision | None
@@ -49,14 +49,14 @@ class Reading(NamedTuple):
     problem: str | None
 
 
-def reading_of(
+def interpretation_of(
     output: str,
     values: NDArray[Any],
     *,
     asked: Decision | None,
     expected: Mapping[str, Series],
     activation: str | None,
-) -> Reading:
+) -> Interpretation:
     """Decide how an output is to be read.
 
     Parameters
@@ -74,21 +74,21 @@ def reading_of(
     """
     decision = asked or _of_baseline(values, expected) or _guessed(values, activation)
     if decision is None:
-        return Reading(None, 0, (), f"cannot tell what shape {values.shape} stands for")
+        return Interpretation(None, 0, (), f"cannot tell what shape {values.shape} stands for")
     names = decision.series(output, values)
     classes = decision.class_count(values)
     if expected and len(expected) != len(names):
         problem = f"the baseline has {len(expected)} labels, but the output has {len(names)}"
-        return Reading(decision, classes, names, problem)
+        return Interpretation(decision, classes, names, problem)
     if len(names) > MAXIMUM_EXPORTED:
-        return Reading(None, 0, (), f"has {len(names)} labels, more than {MAXIMUM_EXPORTED}")
+        return Interpretation(None, 0, (), f"has {len(names)} labels, more than {MAXIMUM_EXPORTED}")
     problem = None
     for series in expected.values():
         if classes and classes not in series.class_counts:
             problem = (
                 f"the baseline has {max(series.class_counts)} classes, but the output has {classes}"
             )
-    return Reading(decision, classes, tuple(expected) or names, problem)
+    return Interpretation(decision, classes, tuple(expected) or names, problem)
 
 
 def expected_series(output: str, only: bool, prepared: Mapping[str, P]) -> dict[str, P]:
