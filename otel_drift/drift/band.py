@@ -16,9 +16,12 @@ leaves open:
 from __future__ import annotations
 
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from otel_drift.drift.variation import Variation
 
 try:
     from scipy.special import betaincinv as _beta_quantile
@@ -33,7 +36,10 @@ CONFIDENCE = 0.99
 
 
 def tolerated_band(
-    proportions: Floats, counts: NDArray[np.int64] | None, tolerance: float
+    proportions: Floats,
+    counts: NDArray[np.int64] | None,
+    tolerance: float,
+    variation: Variation | None = None,
 ) -> tuple[Floats, Floats]:
     """Edges of the distributions that count as not moved, each of shape (K,).
 
@@ -45,13 +51,16 @@ def tolerated_band(
         The predictions of each class that they were counted from, or None where they are known.
     tolerance
         Relative change d of a class's share that does not matter, above 0 and below 1.
+    variation
+        How the stream varies by itself, if a log has told.
 
     Returns
     -------
     lower, upper
         ``P (1 - d)`` and ``P (1 + d)`` where the proportions are known. Where they were counted,
         the hull of that and of Clopper and Pearson's confidence limits, at 99 % for all classes
-        together (each limit at 0.01 / 2K).
+        together (each limit at 0.01 / 2K). Where a log has told how the shares vary, its hull is
+        widened by d in place of P, and the limits are those of the counts over the design effect.
 
     Raises
     ------
@@ -60,22 +69,26 @@ def tolerated_band(
     """
     if not 0 < tolerance < 1:
         raise ValueError(f"tolerance={tolerance!r}: must be above 0 and below 1, like 0.2 for 20 %")
-    lower = proportions * (1 - tolerance)
-    upper = np.minimum(1.0, proportions * (1 + tolerance))
+    low, high = (
+        (proportions, proportions) if variation is None else (variation.lower, variation.upper)
+    )
+    lower = np.minimum(low, proportions) * (1 - tolerance)
+    upper = np.minimum(1.0, np.maximum(high, proportions) * (1 + tolerance))
     if counts is not None:
-        low, high = confidence_limits(counts, (1 - CONFIDENCE) / (2 * len(counts)))
+        fewer = counts if variation is None else counts / variation.design_effect
+        low, high = confidence_limits(fewer, (1 - CONFIDENCE) / (2 * len(counts)))
         lower, upper = np.minimum(lower, low), np.maximum(upper, high)
     return lower, upper
 
 
-def confidence_limits(counts: NDArray[np.int64], level: float) -> tuple[Floats, Floats]:
+def confidence_limits(counts: NDArray[Any], level: float) -> tuple[Floats, Floats]:
     """Limits of a share that was counted, each wrong with probability `level`.
 
     Clopper and Pearson's (1934), by the beta quantile; without SciPy the Wilson-Hilferty form of
     the Poisson limits, which lies within a few per cent of them.
     """
-    size = int(counts.sum())
     x = counts.astype(np.float64)
+    size = float(x.sum())
     if _beta_quantile is not None:
         with np.errstate(invalid="ignore"):
             low = np.where(x > 0, _beta_quantile(np.maximum(x, 0.5), size - x + 1, level), 0.0)

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otel_drift.drift.band import DEFAULT_TOLERANCE, Floats, tolerated_band
+from otel_drift.drift.variation import Variation
 
 MAXIMUM_CLASSES = 10_000
 RESERVED = ("other", "invalid")
@@ -48,6 +49,8 @@ class ReferenceDistribution:
         Shape (K,), summing to 1.
     counts
         Shape (K,): the predictions they were counted from. None where they are known exactly.
+    variation
+        How the stream varies while nothing is wrong; None where no log has told.
 
     Raises
     ------
@@ -59,6 +62,7 @@ class ReferenceDistribution:
     classes: tuple[str, ...]
     proportions: Floats
     counts: NDArray[np.int64] | None = None
+    variation: Variation | None = None
 
     def __post_init__(self) -> None:
         k, most = len(self.classes), MAXIMUM_CLASSES + len(RESERVED)
@@ -85,7 +89,15 @@ class ReferenceDistribution:
     def fingerprint(self) -> str:
         """Digest of classes and counts (or proportions): equal for equal references only."""
         numbers = self.proportions if self.counts is None else self.counts
-        content = json.dumps([self.counts is None, self.classes, numbers.tolist()])
+        known: list[Any] = [self.counts is None, self.classes, numbers.tolist()]
+        if self.variation is not None:
+            known += [
+                self.variation.design_effect,
+                self.variation.design_effects,
+                self.variation.lower.tolist(),
+                self.variation.upper.tolist(),
+            ]
+        content = json.dumps(known)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def tolerated_band(self, tolerance: float = DEFAULT_TOLERANCE) -> tuple[Floats, Floats]:
@@ -107,7 +119,7 @@ class ReferenceDistribution:
         ValueError
             If the tolerance is not between 0 and 1.
         """
-        lower, upper = tolerated_band(self.proportions, self.counts, tolerance)
+        lower, upper = tolerated_band(self.proportions, self.counts, tolerance, self.variation)
         unseen = self.proportions == 0
         if self.counts is not None:
             unseen &= np.array([name in RESERVED for name in self.classes])
@@ -135,6 +147,13 @@ class ReferenceDistribution:
             counts=None
             if self.counts is None
             else np.concatenate([self.counts, zeros.astype(np.int64)]),
+            variation=None
+            if self.variation is None
+            else replace(
+                self.variation,
+                lower=np.concatenate([self.variation.lower, zeros]),
+                upper=np.concatenate([self.variation.upper, zeros]),
+            ),
         )
 
     def pooled(self, index: NDArray[np.intp], classes: Sequence[str]) -> Self:
@@ -149,6 +168,13 @@ class ReferenceDistribution:
             classes=tuple(classes),
             proportions=pool(self.proportions),
             counts=None if self.counts is None else np.rint(pool(self.counts)).astype(np.int64),
+            variation=None
+            if self.variation is None
+            else replace(
+                self.variation,
+                lower=pool(self.variation.lower),
+                upper=np.minimum(1.0, pool(self.variation.upper)),
+            ),
         )
 
 

@@ -205,7 +205,7 @@ def test_each_watch_has_its_own_logger_provider(collected):
         recorder = otel_drift.watch(
             name, Baseline.uniform(3), meter_provider=collected.provider, logger_provider=provider
         )
-        recorder.record(np.zeros(500, dtype=int))
+        recorder.record(np.zeros(2_000, dtype=int))
     collected.points()
     for name, exporter in exporters.items():
         (event,) = exporter.get_finished_logs()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,10 @@ from otel_drift.drift.bets import (
     fixed_bets,
     learnt_bets,
 )
+from otel_drift.drift.design_effect import LiveDesignEffect
 from otel_drift.drift.projection import into_band, projection_scales
 from otel_drift.drift.sequential import CHUNK, Alarm, SequentialDetector
+from otel_drift.drift.variation import Variation
 
 
 def zipf(k: int) -> np.ndarray:
@@ -51,7 +54,10 @@ class DirectDetector:
         start = project(baseline.starting_proportions(), self.lower, self.upper)
         self.base = start / start.sum()
         self.average_run_length = average_run_length
-        self.leak = max(average_run_length / 100, 20_000)
+        known = baseline.variation
+        self.live = LiveDesignEffect(
+            self.base, known and known.design_effects, known.design_effect if known else 1.0
+        )
         k = len(self.base)
         singles = [self.moved([i], r) for r in RATIOS for i in range(k)]
         common = sorted(np.argsort(-self.base, kind="stable")[:10])
@@ -102,8 +108,11 @@ class DirectDetector:
     def update_counts(self, counts) -> None:
         n = counts.sum()
         self.predictions += int(n)
+        (design_effect,) = self.live.update(counts[None].astype(float))
+        counts = counts / design_effect
         learnt = np.log([q / project(q, self.lower, self.upper) for q in self.learnt()])
-        growth = np.vstack([self.fixed, learnt]) @ counts - n / self.leak
+        leak = max(self.average_run_length / 100, 20_000 * design_effect)
+        growth = np.vstack([self.fixed, learnt]) @ counts - n / leak
         self.statistics = (n + self.statistics) * np.exp(growth)
         self.lesson.append(counts)
         if len(self.lesson) == self.lesson_chunks:
@@ -130,6 +139,10 @@ BASELINES = {
     "Zipf": Baseline.from_proportions(zipf(30)),
     "counted": Baseline.from_counts([400, 250, 200, 100, 45, 5, 0]),
     "many": Baseline.from_proportions(zipf(520)),
+    "dependent": replace(
+        Baseline.uniform(10),
+        variation=Variation(2.5, (2.0,), np.full(10, 0.08), np.full(10, 0.13), 1_024, 20),
+    ),
     "more classes than counts": Baseline.from_counts([40, 7, 3] + [0] * 60),
 }
 
@@ -402,7 +415,7 @@ def test_state_is_refused_with_the_reason():
     state = detector.state()
     with pytest.raises(ValueError, match="baseline"):
         SequentialDetector.from_state(Baseline.uniform(11), state)
-    with pytest.raises(ValueError, match=r"version is 999, but 1 is wanted"):
+    with pytest.raises(ValueError, match=r"version is 999, but 2 is wanted"):
         SequentialDetector.from_state(Baseline.uniform(10), {**state, "version": 999})
     with pytest.raises(ValueError, match="average_run_length is 1000000"):
         SequentialDetector.from_state(Baseline.uniform(10), state, average_run_length=1e7)
@@ -479,10 +492,10 @@ def test_one_sighting_of_a_class_that_never_occurs_is_no_alarm():
 def test_ten_thousand_classes():
     rng = np.random.default_rng(15)
     detector = SequentialDetector(Baseline.uniform(10_000))
-    assert detector.update(rng.integers(0, 10_000, 640)) == ()
+    assert detector.update(rng.integers(0, 10_000, 1_280)) == ()
     alarm = detector.update(np.full(640, 1_234))[0]
     assert alarm.classes == (1_234,)
-    assert alarm.prediction <= 640 + 64
+    assert alarm.prediction <= 1_280 + 64
 
 
 @pytest.mark.parametrize(

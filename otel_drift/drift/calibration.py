@@ -1,0 +1,463 @@
+"""What a log of predictions teaches: how they depend on each other and how far shares move.
+
+The log is a stream on which nothing was wrong, in order. `calibrate` takes from it the design
+effect and the hull of the shares of its blocks, and replays each quarter of the log with what the
+other three teach. It widens the hull until that raises no alarm.
+
+>>> import numpy as np
+>>> rng = np.random.default_rng(1)
+>>> alike = np.repeat(rng.integers(0, 4, 2_000), 16)  # calls of 16 rows, each call of one class
+>>> found = calibrate(alike, ("a", "b", "c", "d"))
+>>> found.alarms
+0
+>>> 16 <= found.variation.design_effect <= 24
+True
+>>> round(found.delays[0].lost, -2)  # predictions until it is noticed that class a is lost
+1600.0
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otel_drift.drift.band import DEFAULT_TOLERANCE
+from otel_drift.drift.chunks import CHUNK
+from otel_drift.drift.design_effect import (
+    CELLS,
+    LENGTHS,
+    NEIGHBOURS,
+    PARTS,
+    block_ratios,
+    clear,
+    relative_spread,
+)
+from otel_drift.drift.projection import projection_scale
+from otel_drift.drift.reference import ReferenceDistribution
+from otel_drift.drift.sequential import DEFAULT_AVERAGE_RUN_LENGTH, SequentialDetector
+from otel_drift.drift.variation import Variation
+
+Floats = NDArray[np.float64]
+Labels = NDArray[np.int64]
+
+FOLDS = 4
+"""Parts of the log, each replayed with what the others teach."""
+EVERYTHING = range(FOLDS)
+MINIMUM_BLOCKS = 6
+"""Blocks that the other folds must have for a hull of them."""
+MINIMUM_LOG = 8_192
+"""Predictions below which nothing can be learnt."""
+TEMPERINGS = (1.0, 1.25, 1.5, 2.0, 2.5, 3.0)
+"""What the design effect is multiplied by, until the log's blocks in random order are quiet: where
+units differ much in size, their variance alone does not tell how far they go."""
+MARGINS = (1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
+"""What the hull's reach is multiplied by, until each fold is quiet with what the others teach."""
+REPLAYED, REPLAYED_TIMES = 4_000_000, 8
+"""Predictions of a replay in random order, at most, and of how many logs."""
+USUAL_GROWTH, DOUBLINGS = 1.2, 6
+"""How much wider the range of independent draws becomes when there are twice as many; for how many
+doublings more than that is taken to go on."""
+UPPER_LIMIT = 1.645
+"""Standard deviations to the upper 95 % limit of a design effect."""
+VISIBLE_SHARE = 0.01
+"""Classes with a larger share choose among the lengths of blocks."""
+SHARES = 32
+"""Parts of the log whose shares tell whether their range still grows."""
+SEGMENTS, LONGEST_EXCEPTION = 20, 5
+"""Parts of the log in which one that is not like the others is looked for, and its length."""
+
+
+class Delays(NamedTuple):
+    """Predictions until a change of one class is found, about; infinite where it never is."""
+
+    lost: float
+    halved: float
+    doubled: float
+
+
+class Exceptional(NamedTuple):
+    """A part of the log that is not like the rest."""
+
+    start: int
+    stop: int
+    """Places in the log."""
+    position: int
+    """The class that differs most."""
+    share: float
+    lowest: float
+    highest: float
+    """Its share there, and the lowest and the highest elsewhere."""
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """What a log has taught.
+
+    Attributes
+    ----------
+    reference
+        Shares, counts and variation of the log.
+    alarms
+        Alarms when each quarter of the log was replayed with what the others taught.
+    uncalibrated_alarms
+        Alarms when all of it was replayed with its class counts alone.
+    delays
+        Of each class.
+    margin
+        What the hull's reach was multiplied by.
+    growth
+        How much wider the range of the shares became as the log became twice as long; clearly more
+        than 1.2 says that the log is too short to show how far they go.
+    exceptional
+        A part that is not like the rest, if there is one.
+    """
+
+    reference: ReferenceDistribution
+    alarms: int
+    uncalibrated_alarms: int
+    delays: tuple[Delays, ...]
+    margin: float
+    growth: float
+    exceptional: Exceptional | None
+
+    @property
+    def variation(self) -> Variation:
+        """How the log varied."""
+        return _variation(self.reference)
+
+
+def calibrate(
+    labels: Labels,
+    classes: Sequence[str],
+    *,
+    units: Labels | None = None,
+    average_run_length: float = DEFAULT_AVERAGE_RUN_LENGTH,
+    tolerance: float = DEFAULT_TOLERANCE,
+) -> Calibration:
+    """Learn from a log on which nothing was wrong.
+
+    Parameters
+    ----------
+    labels
+        Places of the predicted classes, in stream order, shape (n,).
+    classes
+        Names of the K classes.
+    units
+        Which call, session or other unit each prediction is of, shape (n,), any whole numbers.
+    average_run_length, tolerance
+        Of the detector that the log is replayed with.
+
+    Raises
+    ------
+    ValueError
+        If the log has fewer than 8,192 predictions, or only one class.
+    """
+    if len(labels) < MINIMUM_LOG:
+        raise ValueError(
+            f"a log of {len(labels):,} predictions: must have at least {MINIMUM_LOG:,}, "
+            f"and should cover whole days, better two weeks"
+        )
+    counts = np.bincount(labels, minlength=len(classes))
+    if np.count_nonzero(counts) < 2:
+        only = classes[int(counts.argmax())]
+        raise ValueError(f"a log with one class, {only!r}: must have at least 2")
+    search = _Search(labels, tuple(classes), units, average_run_length, tolerance)
+    return search.best()
+
+
+@dataclass
+class _Search:
+    """The lengths of blocks and the margins, tried on the log."""
+
+    labels: Labels
+    classes: tuple[str, ...]
+    units: Labels | None
+    average_run_length: float
+    tolerance: float
+
+    def __post_init__(self) -> None:
+        edges = np.linspace(0, len(self.labels), FOLDS + 1).astype(int)
+        self.folds = [self.labels[a:b] for a, b in itertools.pairwise(edges)]
+        counts = np.bincount(self.labels, minlength=len(self.classes))
+        self.order = np.argsort(-counts, kind="stable")
+        self.unit_effect = (
+            1.0 if self.units is None else unit_design_effect(self.labels, self.units, counts)
+        )
+        self.ratios = [_ratios(fold, self.order, len(self.classes)) for fold in self.folds]
+
+    def best(self) -> Calibration:
+        others = len(self.labels) * (FOLDS - 1) // FOLDS
+        lengths = [at for at in range(LENGTHS) if others // block_length(at) >= MINIMUM_BLOCKS]
+        starts = sorted((self._cost(self.learn(EVERYTHING, at, 1, 1)), at) for at in lengths)
+        found: list[tuple[int, float, int, float, float, float]] = []
+        for cost, length in starts:
+            if found and min(found)[0] == 0 and min(found)[1] <= cost:
+                break  # a wider band and a larger design effect only cost more
+            found.append(self._settled(length))
+        alarms, _, length, tempering, margin, growth = min(found)
+        reference = self.learn(EVERYTHING, length, tempering, margin)
+        plain = ReferenceDistribution(self.classes, reference.proportions.copy(), reference.counts)
+        return Calibration(
+            reference,
+            alarms,
+            self._alarms(plain, self.labels),
+            self._delays(reference),
+            margin,
+            growth,
+            exceptional(self.labels, reference, self.tolerance),
+        )
+
+    def _settled(self, length: int) -> tuple[int, float, int, float, float, float]:
+        """Settle tempering and margin for one length of blocks; alarms and cost come first."""
+        mixed = self._in_random_order(block_length(length))
+        tempering = next(
+            (
+                one
+                for one in TEMPERINGS
+                if not self._alarms(self.learn(EVERYTHING, length, one, 1), mixed)
+            ),
+            TEMPERINGS[-1],
+        )
+        seen = self.learn(EVERYTHING, length, tempering, 1)
+        block = len(self.labels) // SHARES
+        shares = block_shares(self.labels, block, len(self.classes))
+        growth = range_growth(shares, seen.proportions, _variation(seen).design_effect / block)
+        beyond = max(1.0, growth / USUAL_GROWTH) ** DOUBLINGS
+        alarms, margin = 0, 1.0
+        for margin in (beyond * one for one in MARGINS):
+            alarms = self._cross_validated(length, tempering, margin)
+            if not alarms:
+                break
+        reference = self.learn(EVERYTHING, length, tempering, margin)
+        alarms += self._alarms(reference, self.labels)
+        return alarms, self._cost(reference), length, tempering, margin, growth
+
+    def _in_random_order(self, block: int) -> Labels:
+        """Draw whole blocks of the log again and again: its dependence, without its slow ways."""
+        rng = np.random.default_rng(0)
+        blocks = len(self.labels) // block
+        whole = self.labels[: blocks * block].reshape(blocks, block)
+        times = max(1, min(REPLAYED // len(self.labels), REPLAYED_TIMES))
+        return whole[rng.integers(0, blocks, blocks * times)].reshape(-1)
+
+    def learn(
+        self, folds: Sequence[int], length: int, tempering: float, margin: float
+    ) -> ReferenceDistribution:
+        """Take shares, design effect and hull from some folds."""
+        k, block = len(self.classes), block_length(length)
+        counts = np.bincount(np.concatenate([self.folds[f] for f in folds]), minlength=k)
+        counts = counts.astype(np.int64)
+        p: Floats = counts / float(counts.sum())
+        effects: list[float] = []
+        limit = 1.0
+        for at in range(LENGTHS):
+            rows = np.concatenate([self.ratios[f][at] for f in folds])
+            if not len(rows):
+                break
+            effects.append(float(clear(rows)))
+            if at <= length:
+                limit = max(limit, effects[at] * (1 + UPPER_LIMIT * relative_spread(rows)))
+        design_effect = max(limit, self.unit_effect)
+        shares = np.concatenate([block_shares(self.folds[f], block, k) for f in folds])
+        lower, upper = hull(shares, p, design_effect / block, margin)
+        design_effect = float(design_effect * tempering)
+        known = Variation(design_effect, tuple(effects), lower, upper, block, len(shares))
+        return ReferenceDistribution(self.classes, p, counts, known)
+
+    def _cross_validated(self, length: int, tempering: float, margin: float) -> int:
+        alarms = 0
+        for held in EVERYTHING:
+            others = [fold for fold in EVERYTHING if fold != held]
+            alarms += self._alarms(self.learn(others, length, tempering, margin), self.folds[held])
+        return alarms
+
+    def _alarms(self, reference: ReferenceDistribution, labels: Labels) -> int:
+        detector = SequentialDetector(reference, self.average_run_length, self.tolerance)
+        return len(detector.update(labels))
+
+    def _delays(self, reference: ReferenceDistribution) -> tuple[Delays, ...]:
+        return expected_delays(reference, self.average_run_length, self.tolerance)
+
+    def _cost(self, reference: ReferenceDistribution) -> float:
+        visible = reference.proportions >= min(VISIBLE_SHARE, float(reference.proportions.max()))
+        delays = np.array(self._delays(reference))[visible]
+        return float(np.log(np.minimum(delays, 1e9)).mean())
+
+
+def block_length(length: int) -> int:
+    """Predictions in a block of stretches of one length.
+
+    >>> [block_length(length) for length in range(LENGTHS)]
+    [1024, 4096, 16384, 65536]
+    """
+    return NEIGHBOURS * CHUNK * PARTS ** (length + 1)
+
+
+def block_shares(labels: Labels, block: int, k: int) -> Floats:
+    """Shares of the classes in whole blocks, shape (blocks, K)."""
+    blocks = len(labels) // block
+    cells = labels[: blocks * block] + np.repeat(np.arange(blocks) * k, block)
+    return np.bincount(cells, minlength=blocks * k).reshape(blocks, k) / block
+
+
+def hull(shares: Floats, p: Floats, noise: float, margin: float) -> tuple[Floats, Floats]:
+    """Least and greatest share of each class in the blocks, without what is noise.
+
+    Parameters
+    ----------
+    shares
+        Of the blocks, shape (blocks, K).
+    p
+        Mean shares, shape (K,).
+    noise
+        Variance of a share over ``p (1 - p)`` if only dependence within blocks made it vary.
+    margin
+        What the reach from the mean is multiplied by.
+    """
+    left = beyond_noise(shares, p, noise)
+    down = left * np.maximum(p - shares.min(axis=0), 0)
+    up = left * np.maximum(shares.max(axis=0) - p, 0)
+    if margin > 1 and left.any():
+        # What has been seen is not all: one class may go as far as others, and the other way.
+        with np.errstate(divide="ignore", invalid="ignore"):
+            usual = np.median((np.maximum(down, up) / p)[left > 0])
+        down = up = margin * np.where(left > 0, np.maximum(np.maximum(down, up), usual * p), 0.0)
+    return np.maximum(p - down, 0), np.minimum(p + up, 1)
+
+
+def range_growth(shares: Floats, p: Floats, noise: float) -> float:
+    """How much wider the range of shares becomes from a log half as long to the whole of it.
+
+    Over two doublings, from the mean of the quarters, and over all classes whose shares vary by
+    more than noise; `USUAL_GROWTH` where there are none.
+
+    Parameters
+    ----------
+    shares, p, noise
+        As of `hull`.
+    """
+    left = beyond_noise(shares, p, noise)
+    quarters = np.mean([np.ptp(one, axis=0) for one in np.array_split(shares, 4)], axis=0)
+    if not (left @ quarters) > 0:
+        return USUAL_GROWTH
+    return math.sqrt(float(left @ np.ptp(shares, axis=0)) / float(left @ quarters))
+
+
+def beyond_noise(shares: Floats, p: Floats, noise: float) -> Floats:
+    """Give what is left of the deviation of each class when noise is taken off: 0 to 1.
+
+    The root of the part of the variance that noise does not explain, which has to be more than two
+    standard deviations of the estimate.
+    """
+    variance = np.maximum(((shares - p) ** 2).mean(axis=0), 1e-300)
+    explained = noise * p * (1 - p) * (1 + 2 * math.sqrt(2 / len(shares)))
+    return np.sqrt(np.maximum(0.0, 1 - explained / variance))
+
+
+def unit_design_effect(labels: Labels, units: Labels, counts: Labels) -> float:
+    """Design effect of the labels of units, whose mean square is compared with independent ones.
+
+    >>> labels, units = np.repeat([0, 1, 1, 0], 8), np.repeat(np.arange(4), 8)
+    >>> unit_design_effect(labels, units, np.array([16, 16]))
+    8.0
+    """
+    k = len(counts)
+    number = np.unique(units, return_inverse=True)[1].astype(np.int64)
+    size = np.bincount(number).astype(np.float64)
+    cell, times = np.unique(number * k + labels, return_counts=True)
+    p: Floats = counts / float(counts.sum())
+    squares = float((times.astype(np.float64) ** 2 / p[cell % k]).sum())
+    freedom = len(labels) * (int(np.count_nonzero(counts)) - 1)
+    return max(1.0, (squares - float((size * size).sum())) / freedom)
+
+
+def expected_delays(
+    reference: ReferenceDistribution, average_run_length: float, tolerance: float
+) -> tuple[Delays, ...]:
+    """Lorden's limit for the loss, halving and doubling of each class, times the design effect."""
+    lower, upper = reference.tolerated_band(tolerance)
+    design_effect = _variation(reference).design_effect
+    base = reference.starting_proportions()
+
+    def delay(position: int, ratio: float) -> float:
+        share = ratio * base[position]
+        if share >= 1:
+            return math.inf
+        q = base * (1 - share) / (1 - base[position])
+        q[position] = share
+        nearest = np.clip(projection_scale(q, lower, upper) * q, lower, upper)
+        divergence = float((q * np.log(q / nearest)).sum())
+        if divergence < 1e-9:
+            return math.inf
+        return CHUNK + design_effect * math.log(average_run_length) / divergence
+
+    return tuple(
+        Delays(*(delay(position, ratio) for ratio in (0.001, 0.5, 2.0)))
+        for position in range(len(base))
+    )
+
+
+def exceptional(
+    labels: Labels, reference: ReferenceDistribution, tolerance: float
+) -> Exceptional | None:
+    """Find the part of the log, at most a quarter, that is least like the rest.
+
+    A part is not like the rest if the share of a class lies beyond all shares elsewhere by more
+    than the tolerance and four standard deviations.
+    """
+    k, block = len(reference.classes), len(labels) // SEGMENTS
+    shares = block_shares(labels, block, k)
+    p = reference.proportions
+    worst, found = 0.0, None
+    for width in range(1, LONGEST_EXCEPTION + 1):
+        noise = 4 * np.sqrt(_variation(reference).design_effect * p * (1 - p) / (block * width))
+        for first in range(SEGMENTS - width + 1):
+            inside = np.zeros(SEGMENTS, bool)
+            inside[first : first + width] = True
+            share, others = shares[inside].mean(axis=0), shares[~inside]
+            low, high = others.min(axis=0), others.max(axis=0)
+            beyond = np.maximum(share - high * (1 + tolerance), low * (1 - tolerance) - share)
+            excess = (beyond - noise) / np.sqrt(p * (1 - p) + 1e-12) * math.sqrt(width)
+            position = int(excess.argmax())
+            if excess[position] > worst:
+                worst = float(excess[position])
+                found = Exceptional(
+                    first * block,
+                    (first + width) * block,
+                    position,
+                    float(share[position]),
+                    float(low[position]),
+                    float(high[position]),
+                )
+    return found
+
+
+def _variation(reference: ReferenceDistribution) -> Variation:
+    if reference.variation is None:
+        raise ValueError("a reference distribution without variation: take it from `calibrate`")
+    return reference.variation
+
+
+def _ratios(labels: Labels, order: NDArray[np.intp], k: int) -> list[Floats]:
+    """`block_ratios` of each length of stretches, of the commonest classes and the rest as one."""
+    cells = min(CELLS, k)
+    cell = np.full(k, cells - 1)
+    cell[order[: cells - 1]] = np.arange(cells - 1)
+    stretch = CHUNK * PARTS
+    stretches = len(labels) // stretch
+    places = cell[labels[: stretches * stretch]] + np.repeat(np.arange(stretches) * cells, stretch)
+    counts = np.bincount(places, minlength=stretches * cells).reshape(stretches, cells)
+    found: list[Floats] = []
+    for _ in range(LENGTHS):
+        blocks = len(counts) // NEIGHBOURS
+        whole = counts[: blocks * NEIGHBOURS].reshape(blocks, NEIGHBOURS, cells)
+        found.append(block_ratios(whole.astype(np.float64)))
+        longer = len(counts) // PARTS
+        counts = counts[: longer * PARTS].reshape(longer, PARTS, cells).sum(axis=1)
+    return found
