@@ -1,8 +1,9 @@
-"""The command ``otel-drift``: look at a baseline, replay a log, choose the average run length.
+"""The command ``otel-drift``: calibrate on a log, look at a baseline, replay, choose A.
 
 .. code-block:: console
 
     $ otel-drift average-run-length --predictions-per-second 100 --false-alarms-per-quarter 1
+    $ otel-drift calibrate predictions.csv --save digits.baseline.json
     $ otel-drift baseline digits.baseline.json
     $ otel-drift replay digits.baseline.json labels.npy
 """
@@ -23,7 +24,10 @@ SECONDS_PER_QUARTER = 365.25 / 4 * 86_400
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0, 1 for drift found by ``replay``, 2 for misuse.
+    """Run the command and return its exit status: 0, 1 for what was found, 2 for misuse.
+
+    ``replay`` ends with 1 where there is drift, ``calibrate`` where the log does not predict itself
+    or a part of it is not like the rest.
 
     >>> main(["average-run-length", "--predictions-per-second", "100"])
     With 100 predictions/s (788,940,000 a quarter) and at most 1 false alarm a quarter:
@@ -100,6 +104,42 @@ def _baseline(options: argparse.Namespace) -> int:
     return 0
 
 
+def _calibrate(options: argparse.Namespace) -> int:
+    from otel_drift.baselines.baseline import Baseline
+    from otel_drift.baselines.log import read_log
+    from otel_drift.baselines.report import report
+    from otel_drift.drift.calibration import calibrate
+
+    before = Baseline.load(options.baseline, options.output) if options.baseline else None
+    log = read_log(
+        options.log,
+        label=options.label,
+        time=options.time,
+        call=options.call,
+        key=options.key,
+        classes=options.classes.split(",") if options.classes else before and before.classes,
+    )
+    found = calibrate(
+        log.labels,
+        log.classes,
+        units=log.units,
+        average_run_length=options.average_run_length,
+        tolerance=options.tolerance,
+    )
+    print(report(log, found, tolerance=options.tolerance))
+    refused = found.exceptional is not None and not options.accept
+    if options.save and not refused:
+        known = {"output": options.output} if options.output else {}
+        if before is not None:
+            known |= {
+                "decision": before.decision,
+                "output": before.output,
+                "model_fingerprint": before.model_fingerprint,
+            }
+        print(f"\nSaved: {Baseline.of_reference(found.reference, **known).save(options.save)}")
+    return 1 if refused or found.alarms else 0
+
+
 def _replay(options: argparse.Namespace) -> int:
     from otel_drift.baselines.baseline import Baseline
     from otel_drift.drift.sequential import SequentialDetector
@@ -141,6 +181,23 @@ def _parser() -> argparse.ArgumentParser:
     command.set_defaults(command=_average_run_length)
     command.add_argument("--predictions-per-second", type=float, required=True, metavar="RATE")
     command.add_argument("--false-alarms-per-quarter", type=float, default=1.0, metavar="NUMBER")
+
+    command = commands.add_parser(
+        "calibrate", help="learn from a log what is normal, and say what would be found"
+    )
+    command.set_defaults(command=_calibrate)
+    command.add_argument("log", type=Path, help=".csv, .parquet or .npz, in stream order")
+    command.add_argument("--label", default="label", help="column of the predicted classes")
+    command.add_argument("--time", help='column of times; "time" if there is one')
+    command.add_argument("--call", help='column of calls; "call" if there is one')
+    command.add_argument("--key", help='column of sessions or users; "key" if there is one')
+    command.add_argument("--classes", help="all classes that can occur, with commas between")
+    command.add_argument("--baseline", type=Path, help="take classes and decision from this file")
+    command.add_argument("--output", help="which output of the model")
+    command.add_argument("--save", type=Path, help="baseline file to write")
+    command.add_argument("--accept", action="store_true", help="learn all of the log as normal")
+    command.add_argument("--tolerance", type=float, default=0.2)
+    command.add_argument("--average-run-length", type=float, default=1e7)
 
     command = commands.add_parser("baseline", help="check a baseline file and show its band")
     command.set_defaults(command=_baseline)

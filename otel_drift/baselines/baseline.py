@@ -35,9 +35,12 @@ from numpy.typing import ArrayLike, NDArray
 from otel_drift.baselines.document import Entry, read_document, write_document
 from otel_drift.baselines.files import MODEL_SUFFIXES, path_beside, shortened
 from otel_drift.baselines.fingerprint import fingerprint_of
-from otel_drift.drift.band import Floats
-from otel_drift.drift.chunks import as_labels
+from otel_drift.baselines.log import class_positions, prediction_log
+from otel_drift.drift.band import DEFAULT_TOLERANCE, Floats
+from otel_drift.drift.calibration import calibrate, exceptional_part
 from otel_drift.drift.reference import INVALID, MAXIMUM_CLASSES, ReferenceDistribution
+from otel_drift.drift.sequential import DEFAULT_AVERAGE_RUN_LENGTH
+from otel_drift.drift.variation import Variation
 from otel_drift.outputs.decision import (
     Argmax,
     Bins,
@@ -175,28 +178,72 @@ class Baseline(ReferenceDistribution):
             If a label is negative, not whole, or not among `classes`, or fewer than 2 classes
             remain.
         """
-        given: Any = labels if hasattr(labels, "__array__") else list(labels)
-        values: NDArray[Any] = np.asarray(given).reshape(-1)
-        if values.dtype.kind in "OUS":
-            names = [str(value) for value in values.tolist()]
-            known = list(classes) if classes is not None else sorted(set(names))
-            position = {name: index for index, name in enumerate(known)}
-            unknown = sorted(set(names) - set(known))
-            if unknown:
-                raise ValueError(f"label {unknown[0]!r}: not among the {len(known)} classes given")
-            values = np.array([position[name] for name in names], dtype=np.int64)
-            classes = known
-        else:
-            values = as_labels(values)
-        names_given = None if classes is None else list(classes)
-        k = len(names_given) if names_given is not None else int(values.max(initial=-1)) + 1
-        if values.size and (int(values.min()) < 0 or int(values.max()) >= k):
-            wrong = int(values.min()) if int(values.min()) < 0 else int(values.max())
-            raise ValueError(f"label {wrong}: must be a whole number from 0 to {k - 1}")
-        if k > MAXIMUM_CLASSES:
-            raise ValueError(f"label {k - 1}: a baseline has at most {MAXIMUM_CLASSES} classes")
-        counts = np.bincount(values.astype(np.int64), minlength=k)
-        return _from_counts(counts, names_given, "labels")
+        values, names = class_positions(labels, classes)
+        return _from_counts(np.bincount(values, minlength=len(names)), names, "labels")
+
+    @classmethod
+    def from_log(
+        cls,
+        labels: Iterable[Any],
+        times: Iterable[Any] | None = None,
+        calls: Iterable[Any] | None = None,
+        keys: Iterable[Any] | None = None,
+        *,
+        classes: Iterable[str] | None = None,
+        average_run_length: float = DEFAULT_AVERAGE_RUN_LENGTH,
+        tolerance: float = DEFAULT_TOLERANCE,
+        accept: bool = False,
+    ) -> Baseline:
+        """Learn from predictions in order: shares, and how far they vary while all is well.
+
+        The command ``otel-drift calibrate`` does the same and reports what it found.
+
+        Parameters
+        ----------
+        labels
+            One a prediction, in stream order: whole numbers from 0, or names; at least 8,192.
+        times
+            When each was made: seconds since the epoch, ISO 8601 texts or datetimes, not falling.
+        calls, keys
+            The call, or the session, that each belongs to: any values. Keys go before calls.
+        classes
+            All classes that can occur.
+        average_run_length, tolerance
+            Of the detector that the log is replayed with.
+        accept
+            Learn also from a log of which a part is not like the rest.
+
+        Raises
+        ------
+        ValueError
+            If the log is too short or has one class only, a part of it is not like the rest, or as
+            of `otel_drift.baselines.log.prediction_log`.
+        """
+        log = prediction_log(labels, times, calls, keys, classes)
+        found = calibrate(
+            log.labels,
+            log.classes,
+            units=log.units,
+            average_run_length=average_run_length,
+            tolerance=tolerance,
+        )
+        if found.exceptional is not None and not accept:
+            raise ValueError(
+                f"{exceptional_part(found.exceptional, log.classes)}. Leave that part out if "
+                f"something was wrong; if not, accept=True learns it"
+            )
+        return cls.of_reference(found.reference)
+
+    @classmethod
+    def of_reference(cls, reference: ReferenceDistribution, **known: Any) -> Baseline:
+        """Make a baseline of a reference distribution, given what else is known of it."""
+        return cls(
+            reference.classes,
+            reference.proportions,
+            reference.counts,
+            reference.variation,
+            **known,
+        )
 
     @classmethod
     def from_predictions(
@@ -390,6 +437,7 @@ def save_baselines(baselines: Mapping[str, Baseline], path: str | os.PathLike[st
             one.decision,
             None if one.counts is None else one.counts.tolist(),
             one.proportions.tolist() if one.counts is None else None,
+            one.variation and one.variation.to_json(),
         )
         for output, one in baselines.items()
     ]
@@ -417,6 +465,7 @@ def load_baselines(path: str | os.PathLike[str]) -> dict[str, Baseline]:
             "output": entry.output,
             "model_fingerprint": document.model_fingerprint,
             "source": str(file),
+            "variation": _variation(entry.variation, where),
         }
         found[entry.output] = (
             _from_counts(entry.counts, entry.classes, f"{where}counts'", **known)
@@ -428,6 +477,15 @@ def load_baselines(path: str | os.PathLike[str]) -> dict[str, Baseline]:
     return found
 
 
+def _variation(value: Any, where: str) -> Variation | None:
+    if value is None:
+        return None
+    try:
+        return Variation.from_json(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{where}variation': {error}") from error
+
+
 def _from_counts(
     counts: ArrayLike, classes: Iterable[str] | None, where: str, **known: Any
 ) -> Baseline:
@@ -437,7 +495,7 @@ def _from_counts(
     if float(numbers.sum()) == 0:
         raise ValueError(f"{where} are all 0: a baseline needs predictions")
     whole = numbers.astype(np.int64)
-    return Baseline(_names(classes, len(whole)), whole / whole.sum(), whole, **known)
+    return Baseline(_names(classes, len(whole)), whole / whole.sum(), counts=whole, **known)
 
 
 def _from_proportions(

@@ -3,7 +3,7 @@
 >>> import tempfile
 >>> with tempfile.TemporaryDirectory() as folder:
 ...     path = Path(folder) / "pets.baseline.json"
-...     write_document(path, [Entry("output", ["cat", "dog"], None, [120, 80], None)], None)
+...     write_document(path, [Entry("output", ["cat", "dog"], None, [120, 80])], None)
 ...     read_document(path).entries[0].counts
 [120, 80]
 """
@@ -22,7 +22,9 @@ from otel_drift.baselines.files import json_object, read_json, shortened, write_
 from otel_drift.outputs.decision import Decision
 from otel_drift.package import __version__
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
+"""Version 2 added ``variation``."""
+READABLE_VERSIONS = (1, 2)
 
 
 class Entry(NamedTuple):
@@ -32,7 +34,9 @@ class Entry(NamedTuple):
     classes: list[str]
     decision: Decision | None
     counts: Any
-    proportions: Any
+    proportions: Any = None
+    variation: Any = None
+    """How a log varied, as JSON."""
 
 
 class Document(NamedTuple):
@@ -66,10 +70,10 @@ def read_document(path: Path) -> Document:
     """
     content = read_json(path)
     version = content.get("schema_version")
-    if version != SCHEMA_VERSION:
+    if version not in READABLE_VERSIONS:
         raise ValueError(
             f"{path}: field 'schema_version' is {version!r}: this version of otel_drift "
-            f"({__version__}) reads {SCHEMA_VERSION}"
+            f"({__version__}) reads {' and '.join(map(str, READABLE_VERSIONS))}"
         )
     outputs = json_object(content.get("outputs"), path, "field 'outputs'")
     if not outputs:
@@ -99,7 +103,10 @@ def _from_json(path: Path, output: str, value: Any) -> Entry:
     counts, proportions = entry.get("counts"), entry.get("proportions")
     if counts is None and proportions is None:
         raise ValueError(f"{where}counts' is missing: an output needs 'counts' or 'proportions'")
-    return Entry(output, cast("list[str]", classes), decision, counts, proportions)
+    variation = entry.get("variation")
+    if variation is not None:
+        variation = json_object(variation, path, f"field 'outputs.{output}.variation'")
+    return Entry(output, cast("list[str]", classes), decision, counts, proportions, variation)
 
 
 def _to_json(entry: Entry) -> dict[str, Any]:
@@ -110,6 +117,8 @@ def _to_json(entry: Entry) -> dict[str, Any]:
         found |= {"size": None, "proportions": entry.proportions}
     if entry.decision is not None:
         found["decision"] = entry.decision.to_json()
+    if entry.variation is not None:
+        found["variation"] = entry.variation
     return found
 
 

@@ -444,6 +444,15 @@ def _variation(reference: ReferenceDistribution) -> Variation:
     return reference.variation
 
 
+def exceptional_part(part: Exceptional, classes: Sequence[str]) -> str:
+    """Say which part of a log is not like the rest."""
+    return (
+        f"from prediction {part.start:,} to {part.stop:,} the log is not like the rest: class "
+        f"{classes[part.position]!r} has {part.share:.1%} there, and {part.lowest:.1%} to "
+        f"{part.highest:.1%} elsewhere"
+    )
+
+
 def _ratios(labels: Labels, order: NDArray[np.intp], k: int) -> list[Floats]:
     """`block_ratios` of each length of stretches, of the commonest classes and the rest as one."""
     cells = min(CELLS, k)

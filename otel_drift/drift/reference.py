@@ -76,6 +76,11 @@ class ReferenceDistribution:
         if len(set(self.classes)) < k:
             twice = next(name for name, times in Counter(self.classes).items() if times > 1)
             raise ValueError(f"field 'classes' names {twice!r} twice")
+        if self.variation is not None and len(self.variation.lower) != k:
+            raise ValueError(
+                f"field 'classes' names {k} classes, "
+                f"but the hull of the variation has {len(self.variation.lower)}"
+            )
         self.proportions.flags.writeable = False
         if self.counts is not None:
             self.counts.flags.writeable = False

@@ -8,7 +8,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,3 +65,35 @@ class Variation:
             and self.upper.sum() >= 1 - 1e-9
         ):
             raise ValueError("hull: lower edges must lie below upper ones, with a sum of 1 between")
+
+    def to_json(self) -> dict[str, Any]:
+        """Give it as `from_json` reads it."""
+        return {
+            "design_effect": self.design_effect,
+            "design_effects": list(self.design_effects),
+            "lower": self.lower.tolist(),
+            "upper": self.upper.tolist(),
+            "block_length": self.block_length,
+            "blocks": self.blocks,
+        }
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what `to_json` gave.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a field is missing or holds something else.
+        """
+        for name in ("design_effect", "design_effects", "lower", "upper", "block_length", "blocks"):
+            if name not in value:
+                raise ValueError(f"field {name!r} is missing")
+        return cls(
+            float(value["design_effect"]),
+            tuple(float(one) for one in value["design_effects"]),
+            np.array(value["lower"], np.float64),
+            np.array(value["upper"], np.float64),
+            int(value["block_length"]),
+            int(value["blocks"]),
+        )

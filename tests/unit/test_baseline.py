@@ -199,7 +199,7 @@ def change(path: str, value: object) -> dict:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (change("schema_version", 99), "field 'schema_version' is 99: .* reads 1"),
+        (change("schema_version", 99), "field 'schema_version' is 99: .* reads 1 and 2"),
         (change("schema_version", None), "field 'schema_version' is None"),
         ([], "the file is .*: must be a JSON object"),
         (change("outputs", {}), "field 'outputs' is empty"),
