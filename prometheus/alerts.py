@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from prometheus.definitions import (
+    BASELINE_DESIGN_EFFECT,
     BASELINES_DIFFER,
     BRIDGED,
     BY_OUTPUT,
+    DEPENDENT,
+    DEPENDENT_FOR,
+    DEPENDENT_PREDICTIONS,
+    DESIGN_EFFECT,
     DIFFERENT_FOR,
     DISTRIBUTION_SHIFTED,
     DRIFT_DETECTED,
@@ -103,6 +108,31 @@ BASELINES_ARE_DIFFERENT = Alert(
         )
     ),
     timing={"for": DIFFERENT_FOR},
+)
+
+PREDICTIONS_ARE_DEPENDENT = Alert(
+    DEPENDENT_PREDICTIONS,
+    "The promise on false alarms is proved for less dependence than there is.",
+    f"""
+    {DESIGN_EFFECT}
+      > {DEPENDENT} * (
+        {BASELINE_DESIGN_EFFECT}
+        or {DESIGN_EFFECT} ^ 0
+      )
+    """,
+    summary="""
+    {{ $labels.keras_model_name }}: predictions depend on each other more than the baseline allows
+    """,
+    description="\n".join(
+        (
+            "Of what output {{ $labels.keras_model_output }} of model",
+            "{{ $labels.keras_model_name }} predicts, about",
+            '{{ $value | printf "%.0f" }} predictions say as much as one. Drift is found so much',
+            "later, and the promise on false alarms is no longer exact. Calibrate the baseline on",
+            "a log of predictions.",
+        )
+    ),
+    timing={"for": DEPENDENT_FOR},
 )
 
 INSTRUMENTATION_FAILS = Alert(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from prometheus.definitions import (
+    BASELINE_DESIGN_EFFECT,
     BASELINE_MOVED,
     BASELINE_SHARE,
     BASELINE_SIZE,
@@ -11,6 +12,7 @@ from prometheus.definitions import (
     BY_OUTPUT,
     CHANGE,
     DAY,
+    DESIGN_EFFECT,
     DIFFERENCE,
     HOUR,
     LOWER,
@@ -60,6 +62,16 @@ EXPECTATIONS = (
         BASELINE_SIZE,
         "Predictions the baseline was counted from; absent where its shares are known exactly.",
         f"min by ({BY_OUTPUT}) (last_over_time({Exported.BASELINE_SIZE}[{BRIDGED}]))",
+    ),
+    Record(
+        BASELINE_DESIGN_EFFECT,
+        "Predictions that count as one, by the log of the baseline; absent where there was none.",
+        f"max by ({BY_OUTPUT}) (last_over_time({Exported.BASELINE_DESIGN_EFFECT}[{BRIDGED}]))",
+    ),
+    Record(
+        DESIGN_EFFECT,
+        "The same as measured now, at least the baseline's; 1 where predictions are independent.",
+        f"max by ({BY_OUTPUT}) (last_over_time({Exported.DESIGN_EFFECT}[{BRIDGED}]))",
     ),
     Record(
         UNSETTLED,

@@ -34,6 +34,8 @@ class Exported(StrEnum):
     BASELINE_LOWER = "keras_prediction_baseline_lower"
     BASELINE_UPPER = "keras_prediction_baseline_upper"
     BASELINE_SIZE = "keras_prediction_baseline_size"
+    BASELINE_DESIGN_EFFECT = "keras_prediction_baseline_design_effect"
+    DESIGN_EFFECT = "keras_prediction_design_effect"
     DRIFT_P_VALUE = "keras_prediction_drift_p_value"
     DRIFT_TEST_P_VALUE = "keras_prediction_drift_test_p_value"
     DRIFT_EVIDENCE = "keras_prediction_drift_evidence"
@@ -70,6 +72,8 @@ LOWER = "class:keras_prediction_baseline_lower:min"
 UPPER = "class:keras_prediction_baseline_upper:max"
 REMEMBERED_SHARE = "class:keras_prediction_baseline_proportion:remembered"
 BASELINE_SIZE = "output:keras_prediction_baseline_size:min"
+BASELINE_DESIGN_EFFECT = "output:keras_prediction_baseline_design_effect:max"
+DESIGN_EFFECT = "output:keras_prediction_design_effect:max"
 UNSETTLED = "output:keras_prediction_baseline:unsettled"
 BASELINE_MOVED = "output:keras_prediction_baseline:moved"
 
@@ -77,6 +81,7 @@ BASELINE_MOVED = "output:keras_prediction_baseline:moved"
 
 COUNT = "class:keras_predictions:increase"
 TOTAL = "output:keras_predictions:increase"
+EFFECTIVE = "output:keras_predictions:effective"
 SHARE = "class:keras_predictions:share"
 TESTED = "output:keras_predictions:tested"
 SHARE_OUTSIDE = "class:keras_predictions:share_outside"
@@ -168,6 +173,8 @@ DIFFERENCE = 0.05
 """Replicas' baselines differ if one expects so much more of a class than they do on average."""
 CHANGE = 0.1
 """A baseline has changed if a class has moved by so much of its share."""
+DEPENDENT = 1.5
+"""Times the baseline's design effect from which on predictions depend on each other too much."""
 CLEARED = 0.5
 """A sum of evidence that has fired ends below so much of the threshold."""
 CELL = 5
@@ -180,6 +187,8 @@ NOTICEABLE = 3
 """Standard deviations from the baseline at which a class has moved, once drift is known."""
 INVALID_SHARE = 0.01
 """Of predictions that are NaN or out of range."""
+DEPENDENT_FOR = "15m"
+"""Longer than a drift disturbs the measurement of the design effect."""
 DIFFERENT_FOR = "30m"
 """Longer than a rolling update takes: then different baselines are an alert."""
 KEPT_FIRING = "5m"
@@ -205,12 +214,14 @@ class Alarm:
 DRIFT_DETECTED = Alarm("DriftDetected", "critical")
 DISTRIBUTION_SHIFTED = Alarm("PredictionDistributionShifted", "warning")
 BASELINES_DIFFER = Alarm("PredictionBaselinesDiffer", "info")
+DEPENDENT_PREDICTIONS = Alarm("PredictionsDependent", "info")
 INSTRUMENTATION_ERRORS = Alarm("KerasInstrumentationErrors", "warning")
 INVALID_PREDICTIONS = Alarm("InvalidPredictions", "warning")
 ALARMS = (
     DRIFT_DETECTED,
     DISTRIBUTION_SHIFTED,
     BASELINES_DIFFER,
+    DEPENDENT_PREDICTIONS,
     INSTRUMENTATION_ERRORS,
     INVALID_PREDICTIONS,
 )

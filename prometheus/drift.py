@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from prometheus.alerts import BASELINES_ARE_DIFFERENT, DISTRIBUTION_HAS_SHIFTED, DRIFT_IS_DETECTED
+from prometheus.alerts import (
+    BASELINES_ARE_DIFFERENT,
+    DISTRIBUTION_HAS_SHIFTED,
+    DRIFT_IS_DETECTED,
+    PREDICTIONS_ARE_DEPENDENT,
+)
 from prometheus.baseline import EXPECTATIONS, REMEMBERED
 from prometheus.detector import DETECTION
 from prometheus.effect_sizes import EFFECTS
@@ -44,6 +49,7 @@ FILE = File(
                 DRIFT_IS_DETECTED,
                 DISTRIBUTION_HAS_SHIFTED,
                 BASELINES_ARE_DIFFERENT,
+                PREDICTIONS_ARE_DEPENDENT,
             ),
         ),
         Group(

@@ -14,6 +14,7 @@ from prometheus.definitions import (
     COUNT,
     CRAMERS_V,
     DEGREES_OF_FREEDOM,
+    EFFECTIVE,
     EXPECTED,
     MEAN_P_VALUE,
     PSI,
@@ -21,6 +22,7 @@ from prometheus.definitions import (
     SHARE,
     SIZE_RATIO,
     TESTED,
+    TOTAL,
     TVD,
     Exported,
 )
@@ -101,11 +103,16 @@ EFFECTS = (
         CHI_SQUARE_Z,
         """
         By window: the same as a standard normal deviate. PromQL has no chi-square tail. Wilson and
-        Hilferty's deviate errs on the safe side at every number of degrees of freedom.
+        Hilferty's deviate errs on the safe side at every number of degrees of freedom. Predictions
+        that depend on each other count as the fewer that they are worth.
         """,
         f"""
         (
-          ({CHI_SQUARE} / {DEGREES_OF_FREEDOM}) ^ (1 / 3)
+          (
+            {CHI_SQUARE}
+              * ({EFFECTIVE} / {TOTAL})
+              / {DEGREES_OF_FREEDOM}
+          ) ^ (1 / 3)
             - (1 - 2 / (9 * {DEGREES_OF_FREEDOM}))
         )
           / sqrt(2 / (9 * {DEGREES_OF_FREEDOM}))

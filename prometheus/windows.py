@@ -15,6 +15,8 @@ from prometheus.definitions import (
     BY_WINDOW,
     COUNT,
     DAY,
+    DESIGN_EFFECT,
+    EFFECTIVE,
     FIVE_MINUTES,
     HOUR,
     INVALID,
@@ -76,6 +78,19 @@ SHARES = (
         {DAY.name} come from the group keras_drift_long, and go through all that follows.
         """,
         f"sum by ({BY_WINDOW}) ({COUNT}) > 0",
+    ),
+    Record(
+        EFFECTIVE,
+        """
+        By window: independent predictions that say as much as these. What predicts alike, as the
+        rows of one call may, counts as the fewer; all of them where no design effect is exported.
+        """,
+        f"""
+        {TOTAL}
+          / on ({BY_OUTPUT}) group_left ()
+            clamp_min({DESIGN_EFFECT}, 1)
+        or {TOTAL}
+        """,
     ),
     Record(
         SHARE,
@@ -170,7 +185,7 @@ BANDS = (
                     ),
                 0
               )
-              * on ({BY_WINDOW}) group_left () {TOTAL}
+              * on ({BY_WINDOW}) group_left () {EFFECTIVE}
           )
         """,
     ),
@@ -210,7 +225,7 @@ BANDS = (
                 - on ({BY_CLASS}) group_left ()
                   {LOWER}
             ) ^ 2
-              * on ({BY_WINDOW}) group_left () {TOTAL}
+              * on ({BY_WINDOW}) group_left () {EFFECTIVE}
               >= on ({BY_CLASS}) group_left ()
                 {BACK_INSIDE**2} * {LOWER}
             and
@@ -219,7 +234,7 @@ BANDS = (
                   - on ({BY_CLASS}) group_left ()
                     {UPPER}
               ) ^ 2
-                * on ({BY_WINDOW}) group_left () {TOTAL}
+                * on ({BY_WINDOW}) group_left () {EFFECTIVE}
                 >= on ({BY_CLASS}) group_left ()
                   {BACK_INSIDE**2} * {UPPER}
           )

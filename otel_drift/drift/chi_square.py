@@ -78,7 +78,7 @@ def chi_square_test(counts: ArrayLike, baseline: ReferenceDistribution) -> ChiSq
 
 
 def pearson(
-    observed: NDArray[np.float64], proportions: NDArray[np.float64], size: int | None
+    observed: NDArray[np.float64], proportions: NDArray[np.float64], size: float | None
 ) -> ChiSquareResult:
     """Test counts of shape (K,) against proportions that were counted from `size` (None: known)."""
     total = float(observed.sum())

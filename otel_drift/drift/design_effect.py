@@ -45,7 +45,7 @@ MEDIAN_SPREAD = math.pi / 2
 """Variance of the median of many over that of their mean."""
 CLEARLY, CLEARLY_ONE_CLASS = 3.0, 5.0
 """Standard deviations above 1 from which dependence is believed: of all classes, of one."""
-BLOCKS_OF_ITS_OWN = 3
+BLOCKS_OF_ITS_OWN = 5
 """Blocks before a length is believed that shorter ones do not bear out."""
 BLOCKS_OF_ONE_CLASS = 5
 """Blocks before a single class is looked at."""
@@ -93,13 +93,17 @@ class LiveDesignEffect:
 
     @property
     def measured(self) -> float:
-        """The design effect as it is now; 1 where there is no clear dependence."""
-        return float(self._values.max())
+        """The design effect as it is now: what the log had, or more if that is clear.
+
+        Without a log it is 1 where there is no clear dependence.
+        """
+        found = np.where(self._values > self._expected, self._values, 1.0)
+        return max(self._least, float(found.max()))
 
     @property
     def beyond(self) -> bool:
-        """Whether it is clearly larger than the log's, or than 1 where there was no log."""
-        return bool((self._values > np.maximum(self._expected, BEYOND)).any())
+        """Whether it is far larger than the log's, or than 1 where there was no log."""
+        return self.measured > BEYOND * self._least
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that it remembers, by name."""

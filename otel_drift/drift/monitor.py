@@ -35,7 +35,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from otel_drift.drift.band import DEFAULT_TOLERANCE
-from otel_drift.drift.chunks import as_labels
+from otel_drift.drift.chunks import CHUNK, as_labels
 from otel_drift.drift.events import DriftAlarm, DriftEvent, DriftEvents
 from otel_drift.drift.exported_classes import exported_classes
 from otel_drift.drift.reference import (
@@ -75,6 +75,10 @@ class DriftSnapshot:
     here that of the last alarm stands while drift is active, or its event has not been taken."""
     threshold: float | None
     """log10 of the evidence at which there is an alarm."""
+    design_effect: float | None
+    """Predictions that count as one, because they depend on each other; 1 where they do not."""
+    dependent: bool
+    """Whether that is far more than the baseline allows for."""
     alarms: int
     active: bool
     """Whether there is drift: from an alarm until it has ended."""
@@ -156,6 +160,7 @@ class DriftMonitor:
             self._detector = SequentialDetector(
                 self.baseline, self._average_run_length, self._tolerance
             )
+        self._random = np.random.default_rng(0)
         self._clock = _Clock()
         self._p_values: deque[float] = deque(maxlen=UNREAD_P_VALUES)
         self._events = DriftEvents(self.classes)
@@ -209,6 +214,8 @@ class DriftMonitor:
                 window=self._window.newest if self._window else None,
                 evidence=evidence,
                 threshold=detector.threshold if detector else None,
+                design_effect=detector.design_effect if detector else None,
+                dependent=detector.dependent if detector else False,
                 alarms=detector.alarms if detector else 0,
                 active=active,
                 last_alarm=last_alarm,
@@ -247,8 +254,9 @@ class DriftMonitor:
         self._counts += np.bincount(labels, minlength=len(self._counts))
         if self._window is None or self._detector is None or not len(labels):
             return
-        self._p_values.extend(one.test.p_value for one in self._window.update(labels, lengths))
-        alarms = self._detector.update(labels)
+        alarms = self._detector.update(self._without_order(labels, lengths))
+        windows = self._window.update(labels, lengths, self._detector.design_effect)
+        self._p_values.extend(one.test.p_value for one in windows)
         self._clock.tick(self._detector.predictions)
         for alarm in alarms:
             self._events.alarm(
@@ -268,6 +276,18 @@ class DriftMonitor:
             known[known == OTHER] = self._other
             known[(known <= INVALID) | (known >= k)] = self._invalid
         return known
+
+    def _without_order(self, labels: NDArray[np.int64], lengths: list[int]) -> NDArray[np.int64]:
+        """Shuffle the rows of each long call.
+
+        They were predicted at one time, so that their order says nothing of when shares changed:
+        it may be that of a file that is sorted by class.
+        """
+        ends = np.cumsum(lengths)
+        for call in np.flatnonzero(np.array(lengths) > CHUNK).tolist():
+            start, end = ends[call] - lengths[call], ends[call]
+            labels[start:end] = self._random.permutation(labels[start:end])
+        return labels
 
     def _learn(self, labels: NDArray[np.int64], first: int) -> int:
         """Count towards the first predictions, which become the baseline; give how many of these.

@@ -169,8 +169,16 @@ class SequentialDetector:
 
     @property
     def design_effect(self) -> float:
-        """Design effect of the stream as it is now: 1 where there is no clear dependence."""
+        """Predictions that count as one: the log's design effect, or the stream's if larger.
+
+        It is 1 where there was no log and there is no clear dependence.
+        """
         return self._dependence.measured
+
+    @property
+    def dependent(self) -> bool:
+        """Whether predictions depend on each other far more than the baseline allows for."""
+        return self._dependence.beyond
 
     @property
     def active(self) -> bool:

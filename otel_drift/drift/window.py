@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otel_drift.drift.chi_square import ChiSquareResult, pearson
+from otel_drift.drift.projection import into_band
 from otel_drift.drift.reference import ReferenceDistribution
 
 MINIMUM_WINDOW = 50
@@ -98,6 +99,16 @@ class Cells:
             cells -= 1
         self._proportions = _pooled(share, self._index, cells)
         self._size = baseline.size
+        self._hull: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+        if (variation := baseline.variation) is not None:
+            lower, upper = (
+                _pooled(edge, self._index, cells) for edge in (variation.lower, variation.upper)
+            )
+            # The counted shares themselves are always allowed.
+            self._hull = (
+                np.minimum(lower, self._proportions),
+                np.minimum(1.0, np.maximum(upper, self._proportions)),
+            )
         smallest = float(self._proportions.min())
         self.minimum = max(MINIMUM_WINDOW, math.ceil(MINIMUM_EXPECTED / smallest - 1e-9))
 
@@ -106,10 +117,28 @@ class Cells:
         """Whether there are two cells to compare at all."""
         return len(self._proportions) > 1
 
-    def test(self, counts: NDArray[np.int64]) -> ChiSquareResult:
-        """Test one window's class counts, shape (K,), after pooling."""
-        observed = _pooled(counts, self._index, len(self._proportions))
-        return pearson(observed, self._proportions, self._size)
+    def test(self, counts: NDArray[np.int64], design_effect: float = 1.0) -> ChiSquareResult:
+        """Test one window's class counts, shape (K,), after pooling.
+
+        Parameters
+        ----------
+        counts
+            Predictions of each class.
+        design_effect
+            Predictions that count as one: those of the window, and those of the baseline.
+
+        Notes
+        -----
+        Where a log has told how the shares vary, the counts are compared with the distribution in
+        its hull that is nearest to them: the largest p-value of all, or about that.
+        """
+        observed = _pooled(counts, self._index, len(self._proportions)) / design_effect
+        expected = self._proportions
+        if self._hull is not None:
+            # Half a prediction more of each, because what is projected must be above 0.
+            expected = into_band((observed + 0.5) / (observed + 0.5).sum(), *self._hull)
+        size = None if self._size is None else self._size / design_effect
+        return pearson(observed, expected, size)
 
 
 def _pooled(values: NDArray[Any], index: NDArray[np.intp], cells: int) -> NDArray[np.float64]:
@@ -128,9 +157,9 @@ class WindowResult(NamedTuple):
 class ChiSquareWindow:
     """Windows of predictions that follow each other without overlap, each tested once.
 
-    A window closes at the end of the first call that brings it to `Cells.minimum` predictions.
-    Where calls end does not depend on what is predicted, so p-values are uniform without drift,
-    whatever the batch sizes.
+    A window closes at the end of the first call that brings it to `Cells.minimum` predictions, or
+    to so many times the design effect. Where calls end does not depend on what is predicted, so
+    p-values are uniform without drift, whatever the batch sizes.
     """
 
     def __init__(self, baseline: ReferenceDistribution) -> None:
@@ -140,7 +169,9 @@ class ChiSquareWindow:
         self.pending = 0
         self.newest: WindowResult | None = None
 
-    def update(self, labels: NDArray[Any], lengths: list[int]) -> list[WindowResult]:
+    def update(
+        self, labels: NDArray[Any], lengths: list[int], design_effect: float = 1.0
+    ) -> list[WindowResult]:
         """Take the labels of some calls and return the windows that they completed.
 
         Parameters
@@ -149,25 +180,28 @@ class ChiSquareWindow:
             Whole numbers from 0 to K - 1, in stream order.
         lengths
             How many of them each call brought, in order.
+        design_effect
+            Predictions that count as one.
         """
         closed: list[WindowResult] = []
         if not self._cells.testable:
             return closed
         ends = np.cumsum(lengths)
+        minimum = math.ceil(self._cells.minimum * design_effect)
         start = 0
         while True:
-            call = int(np.searchsorted(ends, start + self._cells.minimum - self.pending))
+            call = int(np.searchsorted(ends, start + minimum - self.pending))
             end = int(ends[call]) if call < len(ends) else len(labels)
             self._counts += np.bincount(labels[start:end], minlength=len(self._counts))
             self.pending += end - start
             start = end
             if call >= len(ends):
                 return closed
-            self.newest = self._close()
+            self.newest = self._close(design_effect)
             closed.append(self.newest)
 
-    def _close(self) -> WindowResult:
+    def _close(self, design_effect: float) -> WindowResult:
         counts, self._counts = self._counts, np.zeros_like(self._counts)
         self.pending = 0
-        test = self._cells.test(counts)
+        test = self._cells.test(counts, design_effect)
         return WindowResult(test, effect_sizes(counts, self._baseline.proportions, test), counts)

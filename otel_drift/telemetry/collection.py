@@ -129,6 +129,8 @@ def _snapshot_of(
     recorder: ModelRecorder, attributes: dict[str, str], monitor: DriftMonitor, p_values: Histogram
 ) -> OutputSnapshot:
     drift = monitor.snapshot()
+    if drift.dependent and drift.design_effect is not None:
+        recorder.warn_of_dependence(attributes[OUTPUT], drift.design_effect)
     for p_value in monitor.take_p_values():
         p_values.record(p_value, attributes)
     for event in monitor.take_events():

@@ -115,6 +115,13 @@ def _baseline_size(output: OutputSnapshot) -> float | None:
     return None if baseline is None else baseline.size
 
 
+def _baseline_design_effect(output: OutputSnapshot) -> float | None:
+    baseline = output.exported.baseline
+    if baseline is None or baseline.variation is None:
+        return None
+    return baseline.variation.design_effect
+
+
 def _if_tested(output: OutputSnapshot, value: int) -> int | None:
     return None if output.drift.evidence is None else value
 
@@ -174,6 +181,20 @@ METRICS = (
         "{prediction}",
         "Predictions that the baseline was counted from; none where it is known exactly",
         _each_output(_baseline_size),
+    ),
+    Metric(
+        "keras.prediction.baseline.design_effect",
+        "gauge",
+        "{prediction}",
+        "Predictions that count as one, by the log that the baseline was calibrated on",
+        _each_output(_baseline_design_effect),
+    ),
+    Metric(
+        "keras.prediction.design_effect",
+        "gauge",
+        "{prediction}",
+        "Predictions that count as one, because they depend on each other; 1 where they do not",
+        _each_output(lambda output: output.drift.design_effect),
     ),
     Metric(
         "keras.prediction.drift.p_value",

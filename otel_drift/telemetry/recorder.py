@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import logging
 import pkgutil
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
@@ -33,6 +34,8 @@ from otel_drift.telemetry.drift_function import DriftFunction
 from otel_drift.telemetry.failures import Failures
 from otel_drift.telemetry.names import METHOD, MODEL, VERSION
 from otel_drift.telemetry.pending_predictions import PendingCalls
+
+logger = logging.getLogger(__name__)
 
 MAXIMUM_EARLIER = 16
 """Recorders that were replaced and may still be given labels by a call under way."""
@@ -96,6 +99,7 @@ class ModelRecorder:
         """Whether its series have ended: whoever still has it should ask for another."""
         self._failures = failures
         self._earlier: deque[ModelRecorder] = deque(maxlen=MAXIMUM_EARLIER)
+        self._dependent: set[str] = set()
 
         options = configuration.settings
         function = _resolved("outputs", options.outputs)
@@ -217,6 +221,20 @@ class ModelRecorder:
         """Count a failure of the instrumentation itself."""
         self._failures.count(
             tuple(self.attributes.items()), error_type, what, subject=subject, traceback=traceback
+        )
+
+    def warn_of_dependence(self, output: str, design_effect: float) -> None:
+        """Say once that an output's predictions depend on each other more than is allowed for."""
+        if output in self._dependent:
+            return
+        self._dependent.add(output)
+        logger.warning(
+            "%s: predictions of output %r depend on each other: about %.3g count as one. Drift is "
+            "found that much later, and the promise on false alarms is no longer exact. Calibrate "
+            "on a log of predictions: otel-drift calibrate LOG",
+            self.name,
+            output,
+            design_effect,
         )
 
     def close(self) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 os.environ.setdefault("KERAS_BACKEND", "torch")
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry, Metric
 
 import otel_drift
 from otel_drift import Baseline, TrainingMetrics, environment_variables
+from otel_drift.drift.variation import Variation
 from prometheus.definitions import Exported
 
 ROOT = Path(__file__).parents[2]
@@ -32,7 +34,9 @@ def exported() -> Iterator[list[Metric]]:
     """What Prometheus is given after drift, a prediction and a fit: names as they are scraped."""
     registry = CollectorRegistry()
     provider = MeterProvider([PrometheusMetricReader(registry=registry)])
-    stream = otel_drift.watch("docs", Baseline.from_counts([900, 900]), meter_provider=provider)
+    calm = Variation(1.0, (1.0,), np.full(2, 0.5), np.full(2, 0.5), 512, 40)
+    baseline = replace(Baseline.from_counts([900, 900]), variation=calm)
+    stream = otel_drift.watch("docs", baseline, meter_provider=provider)
     stream.record(np.arange(2_000) % 2)
     stream.record(np.zeros(2_000, dtype=int))
     x, y = np.zeros((8, 4), dtype="float32"), np.arange(8) % 2

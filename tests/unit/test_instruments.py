@@ -2,6 +2,7 @@
 
 import math
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from opentelemetry.sdk.metrics.export import (
 
 import otel_drift
 from otel_drift import Baseline
+from otel_drift.drift.variation import Variation
 from otel_drift.telemetry.failures import ERROR_TYPES
 from otel_drift.telemetry.metric_table import DURATION_BOUNDS_SECONDS
 
@@ -37,6 +39,8 @@ CONTRACT = {
         {"keras.model.output", "keras.prediction.class"},
     ),
     "keras.prediction.baseline.size": (Gauge, "{prediction}", {"keras.model.output"}),
+    "keras.prediction.baseline.design_effect": (Gauge, "{prediction}", {"keras.model.output"}),
+    "keras.prediction.design_effect": (Gauge, "{prediction}", {"keras.model.output"}),
     "keras.prediction.drift.p_value": (Gauge, "{probability}", {"keras.model.output"}),
     "keras.prediction.drift.statistic": (Gauge, "{chi_square}", {"keras.model.output"}),
     "keras.prediction.drift.test.p_value": (
@@ -61,9 +65,10 @@ CONTRACT = {
 
 def drifted(collected, **options):
     """A recorder whose stream has lost class 0 after 3,000 predictions."""
+    calm = Variation(1.0, (1.0,), np.full(10, 0.1), np.full(10, 0.1), 512, 40)
     recorder = otel_drift.watch(
         "digits",
-        Baseline.from_counts([1_000] * 10),
+        replace(Baseline.from_counts([1_000] * 10), variation=calm),
         meter_provider=collected.provider,
         logger_provider=collected.logger_provider,
         **options,
@@ -253,3 +258,19 @@ def test_what_cannot_be_counted_is_an_error_of_ours_and_no_exception(collected, 
     errors = collected.values("keras.instrumentation.errors", "error.type")
     assert errors["output"] == 6
     assert 1 <= len(caplog.records) <= 2
+
+
+def test_dependent_predictions_are_said_once_in_the_log(collected, caplog):
+    recorder = otel_drift.watch("digits", Baseline.uniform(10), meter_provider=collected.provider)
+    output = "keras.model.output"
+    recorder.record(np.arange(3_000) % 10)
+    assert collected.values("keras.prediction.design_effect", output) == {"output": 1}
+    random = np.random.default_rng(1)
+    for label in random.integers(0, 10, size=1_000):
+        recorder.record(np.full(32, label))
+    assert collected.values("keras.prediction.design_effect", output)["output"] > 20
+    assert collected.values("keras.prediction.baseline.design_effect", output) == {}
+    collected.values("keras.predictions", output)
+    (said,) = [one.message for one in caplog.records if "depend on each other" in one.message]
+    assert said.startswith("digits: predictions of output 'output'")
+    assert "otel-drift calibrate" in said

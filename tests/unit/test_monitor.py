@@ -2,6 +2,7 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from otel_drift import Baseline, DriftMonitor, SequentialDetector
 from otel_drift.drift.exported_classes import MAXIMUM_EXPORTED
 from otel_drift.drift.monitor import BUFFERED_CALLS
 from otel_drift.drift.reference import INVALID, OTHER
+from otel_drift.drift.variation import Variation
 from otel_drift.drift.window import ChiSquareWindow
 
 
@@ -78,7 +80,7 @@ def test_labels_outside_the_baseline_are_invalid_or_other():
 def test_tests_and_detector_see_the_stream_in_order():
     random = np.random.default_rng(2)
     baseline = Baseline.from_counts([400, 300, 300])
-    calls = [random.integers(0, 3, size=size) for size in random.integers(1, 90, size=700)]
+    calls = [random.integers(0, 3, size=size) for size in random.integers(1, 33, size=700)]
     monitor = DriftMonitor(baseline)
     for call in calls:
         monitor.update(call)
@@ -88,6 +90,49 @@ def test_tests_and_detector_see_the_stream_in_order():
     expected = window.update(np.concatenate(calls), [len(call) for call in calls])
     assert monitor.snapshot().evidence == pytest.approx(detector.evidence, rel=1e-9)
     assert monitor.take_p_values() == [one.test.p_value for one in expected]
+
+
+def test_calls_that_are_sorted_by_class_are_no_drift():
+    """A detector that reads them in their order sees one class after the other collapse."""
+    random = np.random.default_rng(3)
+    calls = np.sort(random.integers(0, 10, size=(10, 20_000)), axis=1)
+    in_order, monitor = SequentialDetector(Baseline.uniform(10)), DriftMonitor(Baseline.uniform(10))
+    for call in calls:
+        in_order.update(call)
+        monitor.update(call)
+    snapshot = monitor.snapshot()
+    assert in_order.alarms > 0
+    assert snapshot.alarms == 0
+    assert snapshot.design_effect == 1
+    assert not snapshot.dependent
+
+
+def test_calls_that_are_alike_are_said_to_be_dependent_and_raise_nothing():
+    random = np.random.default_rng(4)
+    monitor = DriftMonitor(Baseline.uniform(10))
+    for label in random.integers(0, 10, size=1_000):
+        monitor.update(np.full(32, label))
+    snapshot = monitor.snapshot()
+    assert snapshot.alarms == 0
+    assert snapshot.dependent
+    assert snapshot.design_effect == pytest.approx(32, rel=0.3)
+    # The windows count 32 rows as one, so that their p-values are not all near 0.
+    p_values = monitor.take_p_values()
+    assert len(p_values) > 10
+    assert np.median(p_values[len(p_values) // 2 :]) > 0.1
+
+
+def test_a_window_is_compared_with_the_nearest_shares_that_a_log_had():
+    hull = Variation(1.0, (1.0,), np.array([0.3, 0.4]), np.array([0.6, 0.7]), 512, 40)
+    baseline = Baseline.from_proportions([0.5, 0.5])
+    labels, varied = np.repeat([0, 1], [330, 670]), replace(baseline, variation=hull)
+    (known,) = ChiSquareWindow(baseline).update(labels, [1_000])
+    (inside,) = ChiSquareWindow(varied).update(labels, [1_000])
+    (outside,) = ChiSquareWindow(varied).update(np.repeat([0, 1], [200, 800]), [1_000])
+    assert known.test.p_value < 1e-9
+    assert inside.test.p_value > 0.9
+    assert outside.test.p_value < 1e-9
+    assert inside.effect.tvd == pytest.approx(0.17)
 
 
 def test_reading_changes_nothing_and_results_are_handed_out_once():
