@@ -38,6 +38,7 @@ from otel_drift.drift.band import DEFAULT_TOLERANCE
 from otel_drift.drift.chunks import CHUNK, as_labels
 from otel_drift.drift.events import DriftAlarm, DriftEvent, DriftEvents
 from otel_drift.drift.exported_classes import exported_classes
+from otel_drift.drift.keys import Keys
 from otel_drift.drift.reference import (
     INVALID,
     OTHER,
@@ -49,6 +50,8 @@ from otel_drift.drift.sequential import DEFAULT_AVERAGE_RUN_LENGTH, SequentialDe
 from otel_drift.drift.window import ChiSquareWindow, WindowResult
 
 Labels = NDArray[np.integer[Any]]
+Entry = Labels | tuple[Labels, NDArray[np.int64]]
+"""Labels of a call; with the keys of their units where those are known."""
 
 T = TypeVar("T")
 
@@ -77,6 +80,8 @@ class DriftSnapshot:
     """log10 of the evidence at which there is an alarm."""
     design_effect: float | None
     """Predictions that count as one, because they depend on each other; 1 where they do not."""
+    expected_design_effect: float | None
+    """What is known of that: by the log of the baseline, or by the keys of units."""
     dependent: bool
     """Whether that is far more than the baseline allows for."""
     alarms: int
@@ -147,7 +152,8 @@ class DriftMonitor:
     def reset(self) -> None:
         """Forget all predictions, and make the lock anew: for the child of a fork."""
         self._lock = threading.Lock()
-        self._buffer: deque[Labels] = deque()
+        self._buffer: deque[Entry] = deque()
+        self._keys = Keys()
         self._buffered = 0
         self._counts = np.zeros(len(self.classes), dtype=np.int64)
         self._start_tests()
@@ -181,9 +187,18 @@ class DriftMonitor:
         """
         self.append(as_labels(np.asarray(labels)))
 
-    def append(self, labels: Labels) -> None:
-        """Take labels that nobody else will change: one append, no lock, no copy."""
-        self._buffer.append(labels)
+    def append(self, labels: Labels, keys: NDArray[np.int64] | None = None) -> None:
+        """Take labels that nobody else will change: one append, no lock, no copy.
+
+        Parameters
+        ----------
+        labels
+            Shape (n,).
+        keys
+            Which unit (visit, user) each is of, shape (n,). The first of each unit is tested, the
+            others are counted only.
+        """
+        self._buffer.append(labels if keys is None else (labels, keys))
         self._buffered += len(labels)  # may miss a few under threads: it bounds, it does not count
         if len(self._buffer) >= BUFFERED_CALLS or self._buffered >= BUFFERED_LABELS:
             self._drain(wait=False)
@@ -207,6 +222,7 @@ class DriftMonitor:
             evidence = detector.evidence if detector else None
             if evidence is not None and last_alarm and (active or self._events.unread):
                 evidence = max(evidence, last_alarm.alarm.evidence)
+            units, expected = self._keys.design_effect, self._expected_design_effect()
             return DriftSnapshot(
                 predictions=int(self._counts.sum()),
                 classes=self.classes,
@@ -214,7 +230,8 @@ class DriftMonitor:
                 window=self._window.newest if self._window else None,
                 evidence=evidence,
                 threshold=detector.threshold if detector else None,
-                design_effect=detector.design_effect if detector else None,
+                design_effect=max(detector.design_effect, units) if detector else None,
+                expected_design_effect=expected,
                 dependent=detector.dependent if detector else False,
                 alarms=detector.alarms if detector else 0,
                 active=active,
@@ -228,6 +245,12 @@ class DriftMonitor:
     def take_events(self) -> list[DriftEvent]:
         """Return what has come of drift since the last time; each is returned once."""
         return self._events.take()
+
+    def _expected_design_effect(self) -> float | None:
+        known = [] if self._keys.design_effect == 1 else [self._keys.design_effect]
+        if self.baseline is not None and self.baseline.variation is not None:
+            known.append(self.baseline.variation.design_effect)
+        return max(known, default=None)
 
     def _hand_over(self) -> list[int]:
         self._drain(wait=True)
@@ -245,9 +268,10 @@ class DriftMonitor:
         finally:
             self._lock.release()
 
-    def _take(self, entries: list[Labels]) -> None:
-        lengths = [len(entry) for entry in entries]
-        labels = self._known(np.concatenate(entries))
+    def _take(self, entries: list[Entry]) -> None:
+        calls = [self._first_of_units(*one) if type(one) is tuple else one for one in entries]
+        lengths = [len(call) for call in calls]
+        labels = self._known(np.concatenate(calls))
         if self._first is not None and self.baseline is None:
             learnt = self._learn(labels, self._first)
             labels, lengths = labels[learnt:], _without_first(learnt, lengths)
@@ -276,6 +300,12 @@ class DriftMonitor:
             known[known == OTHER] = self._other
             known[(known <= INVALID) | (known >= k)] = self._invalid
         return known
+
+    def _first_of_units(self, labels: Labels, keys: NDArray[np.int64]) -> Labels:
+        """Count what is not the first of its unit; give the others."""
+        first = self._keys.first(keys)
+        self._counts += np.bincount(self._known(labels[~first]), minlength=len(self._counts))
+        return labels[first]
 
     def _without_order(self, labels: NDArray[np.int64], lengths: list[int]) -> NDArray[np.int64]:
         """Shuffle the rows of each long call.

@@ -115,13 +115,6 @@ def _baseline_size(output: OutputSnapshot) -> float | None:
     return None if baseline is None else baseline.size
 
 
-def _baseline_design_effect(output: OutputSnapshot) -> float | None:
-    baseline = output.exported.baseline
-    if baseline is None or baseline.variation is None:
-        return None
-    return baseline.variation.design_effect
-
-
 def _if_tested(output: OutputSnapshot, value: int) -> int | None:
     return None if output.drift.evidence is None else value
 
@@ -186,8 +179,8 @@ METRICS = (
         "keras.prediction.baseline.design_effect",
         "gauge",
         "{prediction}",
-        "Predictions that count as one, by the log that the baseline was calibrated on",
-        _each_output(_baseline_design_effect),
+        "Predictions that are known to count as one: by the baseline's log, or by keys of units",
+        _each_output(lambda output: output.drift.expected_design_effect),
     ),
     Metric(
         "keras.prediction.design_effect",

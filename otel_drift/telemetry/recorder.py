@@ -19,11 +19,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
+import numpy as np
 from numpy.typing import NDArray
 from opentelemetry.metrics import Histogram
 from opentelemetry.trace import Tracer
 
 from otel_drift.baselines.baseline import Baseline
+from otel_drift.drift.keys import hashed
 from otel_drift.drift.monitor import DriftMonitor
 from otel_drift.options import Options
 from otel_drift.outputs.arrays import Later
@@ -152,7 +154,7 @@ class ModelRecorder:
         self.logger_provider = self.logger_provider or logger_provider
         self.reader.activation_of = self.reader.activation_of or activation_of
 
-    def record(self, outputs_or_labels: Any) -> None:
+    def record(self, outputs_or_labels: Any, key: Any = None) -> None:
         """Count predictions: labels (numbers or class names), or outputs as a model returns them.
 
         Never raises: what cannot be read is counted in ``keras_instrumentation_errors_total``.
@@ -161,10 +163,16 @@ class ModelRecorder:
         ----------
         outputs_or_labels
             Labels of shape (n,), scores of shape (n, K), or a list or dict of such by output.
+        key
+            The unit (a visit, a user) that the predictions belong to: one for all rows, or one a
+            row. The first of each unit is tested, so that the promise on false alarms holds where
+            units are independent; the others are counted only. Hashes are kept, of 100,000 units.
         """
         try:
             found = self._handed_over.read(outputs_or_labels)
             if found is not None:
+                if key is not None:
+                    found = _with_keys(found, self._hashed(key, found.rows))
                 self.count(RECORD, found, None, outputs_or_labels)
         except Exception:
             self.failed("output", f"{self.name}: predictions that cannot be counted")
@@ -260,6 +268,14 @@ class ModelRecorder:
         for test in self.tests:
             test.reset()
 
+    def _hashed(self, key: Any, rows: int) -> NDArray[np.int64]:
+        try:
+            return hashed(key, rows)
+        except (TypeError, ValueError) as error:
+            what = f"{self.name}: key: {error}; the predictions count as of one unit"
+            self.failed("output", what, subject="key", traceback=False)
+            return np.zeros(rows, np.int64)
+
     def _monitor(self, baseline: Baseline | None, classes: int = 0) -> DriftMonitor:
         settings = self.configuration.settings
         return DriftMonitor(
@@ -285,6 +301,20 @@ class ModelRecorder:
         for name, monitor in earlier.monitors():
             if name in self._monitors:
                 self._monitors[name].carry_over(monitor)
+
+
+def _with_keys(found: Found, keys: NDArray[np.int64]) -> Found:
+    """Hand the key of each row on with its labels; waits for what a device has yet to deliver."""
+    now = list(found.now)
+    for known, later in found.later:
+        values = later.read()
+        now += known.batches_of_labels(values) if later.labels else known.batches(values)
+
+    def keyed(append: Callable[..., None]) -> Callable[[NDArray[Any]], None]:
+        # A row of several positions has a label for each.
+        return lambda labels: append(labels, np.repeat(keys, len(labels) // max(1, len(keys))))
+
+    return Found(found.rows, [(keyed(append), labels) for append, labels in now], [])
 
 
 def _counting(known: KnownOutput, later: Later) -> Callable[[NDArray[Any]], None]:

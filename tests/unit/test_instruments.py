@@ -274,3 +274,18 @@ def test_dependent_predictions_are_said_once_in_the_log(collected, caplog):
     (said,) = [one.message for one in caplog.records if "depend on each other" in one.message]
     assert said.startswith("digits: predictions of output 'output'")
     assert "otel-drift calibrate" in said
+
+
+def test_a_key_says_which_predictions_belong_together(collected):
+    recorder = otel_drift.watch("digits", Baseline.uniform(10), meter_provider=collected.provider)
+    random, output = np.random.default_rng(1), "keras.model.output"
+    for visit, label in enumerate(random.integers(0, 10, size=300)):
+        recorder.record(np.eye(10)[np.full(20, label)], key=f"visit {visit}")
+    recorder.record(np.eye(10)[:3], key=["a", "b", "a"])
+    recorder.record(np.eye(10)[:3], key=["a", "b"])  # one unit, and said
+    counts = collected.values("keras.predictions", "keras.prediction.class")
+    assert sum(counts.values()) == 6_006
+    assert collected.values("keras.prediction.drift.alarms", output)["output"] == 0
+    known = collected.values("keras.prediction.baseline.design_effect", output)["output"]
+    assert known == pytest.approx((300 * 400 + 4 + 1 + 9) / 6_006)
+    assert collected.values("keras.instrumentation.errors", "error.type")["output"] == 1

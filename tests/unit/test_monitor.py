@@ -122,6 +122,27 @@ def test_calls_that_are_alike_are_said_to_be_dependent_and_raise_nothing():
     assert np.median(p_values[len(p_values) // 2 :]) > 0.1
 
 
+def test_of_each_unit_the_first_is_tested_and_all_are_counted():
+    """50 visitors at a time, all predictions of a visit alike: without keys, that is dependence."""
+    random = np.random.default_rng(5)
+    visits = random.integers(0, 50, size=40_000) + 50 * (np.arange(40_000) // 400)
+    labels = random.integers(0, 10, size=5_000)[visits]
+    monitor, truth = DriftMonitor(Baseline.uniform(10)), np.bincount(labels, minlength=12)
+    for start in range(0, len(labels), 100):
+        part = slice(start, start + 100)
+        monitor.append(labels[part], visits[part])
+    snapshot = monitor.snapshot()
+    _, first, sizes = np.unique(visits, return_index=True, return_counts=True)
+    alone = ChiSquareWindow(Baseline.uniform(10).with_reserved_classes())
+    tested = [alone.update(labels[[row]], [1]) for row in sorted(first)]
+    assert snapshot.counts.tolist() == truth.tolist()
+    assert snapshot.alarms == 0
+    assert not snapshot.dependent
+    assert snapshot.design_effect == pytest.approx((sizes**2).sum() / sizes.sum())
+    assert snapshot.expected_design_effect == snapshot.design_effect
+    assert 0 < len(monitor.take_p_values()) <= sum(map(len, tested))
+
+
 def test_a_window_is_compared_with_the_nearest_shares_that_a_log_had():
     hull = Variation(1.0, (1.0,), np.array([0.3, 0.4]), np.array([0.6, 0.7]), 512, 40)
     baseline = Baseline.from_proportions([0.5, 0.5])
