@@ -1,6 +1,6 @@
 """False alarms and delays on traffic with dependence, a rhythm, or shares that wander.
 
-    python benchmarks/dependence.py              # about half an hour on two cores
+    python benchmarks/dependence.py              # a quarter of an hour on two cores
     python benchmarks/dependence.py --quick      # two runs a stream, two minutes
 
 Writes benchmarks/results/dependence.md. Streams are those of benchmarks/streams.py, of ten classes.

@@ -100,3 +100,12 @@ def test_the_table_of_bands_is_what_the_code_gives():
         ).tolerated_band()
         assert f"{lower[0]:.2%}" == f"{low}%"
         assert f"{upper[0]:.2%}" == f"{high}%"
+
+
+def test_the_page_on_traffic_shows_the_results_of_the_benchmark():
+    measured = (ROOT / "benchmarks" / "results" / "dependence.md").read_text()
+    shown = (ROOT / "docs" / "traffic.md").read_text()
+    table = [line for line in measured.splitlines() if line.startswith("|")]
+    assert len(table) > 25
+    for line in table:
+        assert line in shown
