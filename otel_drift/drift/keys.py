@@ -23,7 +23,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-REMEMBERED = 100_000
+REMEMBERED = 10_000
 """Units whose predictions were the newest; one that is forgotten counts as new when it returns."""
 
 

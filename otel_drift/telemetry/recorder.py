@@ -166,7 +166,7 @@ class ModelRecorder:
         key
             The unit (a visit, a user) that the predictions belong to: one for all rows, or one a
             row. The first of each unit is tested, so that the promise on false alarms holds where
-            units are independent; the others are counted only. Hashes are kept, of 100,000 units.
+            units are independent; the others are counted only. Hashes are kept, of 10,000 units.
         """
         try:
             found = self._handed_over.read(outputs_or_labels)
@@ -311,10 +311,22 @@ def _with_keys(found: Found, keys: NDArray[np.int64]) -> Found:
         now += known.batches_of_labels(values) if later.labels else known.batches(values)
 
     def keyed(append: Callable[..., None]) -> Callable[[NDArray[Any]], None]:
-        # A row of several positions has a label for each.
-        return lambda labels: append(labels, np.repeat(keys, len(labels) // max(1, len(keys))))
+        return lambda labels: append(labels, _of_labels(keys, len(labels)))
 
     return Found(found.rows, [(keyed(append), labels) for append, labels in now], [])
+
+
+def _of_labels(keys: NDArray[np.int64], labels: int) -> NDArray[np.int64]:
+    """Give the key of each label: a row of several positions has a label for each.
+
+    Where a function of the user's gives another number of labels, all are of one unit.
+
+    >>> _of_labels(np.array([7, 8]), 4).tolist(), _of_labels(np.array([7, 8]), 3).tolist()
+    ([7, 7, 8, 8], [0, 0, 0])
+    """
+    if len(keys) and labels % len(keys) == 0:
+        return np.repeat(keys, labels // len(keys))
+    return np.zeros(labels, np.int64)
 
 
 def _counting(known: KnownOutput, later: Later) -> Callable[[NDArray[Any]], None]:

@@ -289,3 +289,16 @@ def test_a_key_says_which_predictions_belong_together(collected):
     known = collected.values("keras.prediction.baseline.design_effect", output)["output"]
     assert known == pytest.approx((300 * 400 + 4 + 1 + 9) / 6_006)
     assert collected.values("keras.instrumentation.errors", "error.type")["output"] == 1
+
+
+def test_keys_of_a_function_that_gives_other_numbers_of_labels(collected):
+    recorder = otel_drift.watch(
+        "digits",
+        Baseline.uniform(10),
+        meter_provider=collected.provider,
+        outputs=lambda scores: scores[1:].argmax(axis=1),
+    )
+    recorder.record(np.eye(10), key=range(10))
+    counts = collected.values("keras.predictions", "keras.prediction.class")
+    assert sum(counts.values()) == 9
+    assert collected.values("keras.instrumentation.errors", "error.type")["output"] == 0

@@ -9,6 +9,7 @@ import pytest
 
 from otel_drift import Baseline, DriftMonitor, SequentialDetector
 from otel_drift.drift.exported_classes import MAXIMUM_EXPORTED
+from otel_drift.drift.keys import REMEMBERED, Keys
 from otel_drift.drift.monitor import BUFFERED_CALLS
 from otel_drift.drift.reference import INVALID, OTHER
 from otel_drift.drift.variation import Variation
@@ -141,6 +142,15 @@ def test_of_each_unit_the_first_is_tested_and_all_are_counted():
     assert snapshot.design_effect == pytest.approx((sizes**2).sum() / sizes.sum())
     assert snapshot.expected_design_effect == snapshot.design_effect
     assert 0 < len(monitor.take_p_values()) <= sum(map(len, tested))
+
+
+def test_units_that_are_remembered_are_bounded():
+    keys = Keys()
+    for start in range(0, 3 * REMEMBERED, 1_000):
+        assert keys.first(np.arange(start, start + 1_000)).all()
+    assert len(keys._sizes) == REMEMBERED
+    assert keys.design_effect == 1
+    assert not keys.first(np.array([3 * REMEMBERED - 1]))[0]
 
 
 def test_a_window_is_compared_with_the_nearest_shares_that_a_log_had():
