@@ -31,6 +31,7 @@ CONTRACT = {
     "keras_prediction_baseline_lower": OF_CLASS,
     "keras_prediction_baseline_upper": OF_CLASS,
     "keras_prediction_baseline_size": OF_OUTPUT,
+    "keras_prediction_design_effect": OF_OUTPUT,
     "keras_prediction_drift_p_value": OF_OUTPUT,
     "keras_prediction_drift_statistic": OF_OUTPUT,
     "keras_prediction_drift_effect": {*OF_OUTPUT, "keras_prediction_drift_measure"},
