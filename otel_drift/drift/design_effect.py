@@ -19,8 +19,10 @@ change of the shares does not look like dependence. What is not clearly above 1 
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -43,8 +45,8 @@ CELLS = 24
 
 MEDIAN_SPREAD = math.pi / 2
 """Variance of the median of many over that of their mean."""
-CLEARLY, CLEARLY_ONE_CLASS = 3.0, 5.0
-"""Standard deviations above 1 from which dependence is believed: of all classes, of one."""
+BY_CHANCE, ONE_CLASS_BY_CHANCE = 1e-6, 1e-8
+"""Probability that independent predictions look dependent in a median: of all classes, of one."""
 BLOCKS_OF_ITS_OWN = 5
 """Blocks before a length is believed that shorter ones do not bear out."""
 BLOCKS_OF_ONE_CLASS = 5
@@ -238,15 +240,40 @@ def clear(rows: Floats) -> Floats:
         middle = np.partition(rows, blocks // 2, axis=-2)[..., blocks // 2, :]
     else:
         middle = np.median(rows, axis=-2)
-    spread = np.sqrt(MEDIAN_SPREAD * 2 / blocks)
-    together = middle[..., 0] / chi_square_median(middle[..., 1])
-    single = middle[..., 2:].max(axis=-1) / chi_square_median(float(NEIGHBOURS - 1))
-    of_all = together > 1 + CLEARLY * spread / np.sqrt(middle[..., 1])
-    found = np.where(of_all, together, 1.0)
+    together, freedom = middle[..., 0], middle[..., 1]
+    of_all = together > by_chance(blocks, freedom, BY_CHANCE)
+    found = np.where(of_all, together / chi_square_median(freedom), 1.0)
     if blocks < BLOCKS_OF_ONE_CLASS:
         return found
-    beyond = found * (1 + CLEARLY_ONE_CLASS * spread / np.sqrt(NEIGHBOURS - 1))
-    return np.where(single > beyond, single, found)
+    single, freedom = middle[..., 2:].max(axis=-1), float(NEIGHBOURS - 1)
+    beyond = found * by_chance(blocks, freedom, ONE_CLASS_BY_CHANCE)
+    return np.where(single > beyond, single / chi_square_median(freedom), found)
+
+
+def by_chance(blocks: int, freedom: Any, probability: float) -> Any:
+    """Give what the median of independent blocks exceeds with a small probability.
+
+    The median of n chi-square variables, over their mean, is beyond x if half of them are. Of an
+    even n, whose median lies between two of them, this is an upper limit. The quantile is that of
+    Wilson and Hilferty.
+    """
+    spread = 2 / (9 * freedom)
+    return (1 - spread + beyond_median(blocks, probability) * np.sqrt(spread)) ** 3
+
+
+@functools.cache
+def beyond_median(blocks: int, probability: float) -> float:
+    """Give the standard normal quantile that half of the blocks exceed with a probability."""
+    half = (blocks + 1) // 2
+    low, high = 0.0, 0.5
+    for _ in range(60):
+        tail = (low + high) / 2
+        binomial = sum(
+            math.comb(blocks, n) * tail**n * (1 - tail) ** (blocks - n)
+            for n in range(half, blocks + 1)
+        )
+        low, high = (tail, high) if binomial < probability else (low, tail)
+    return -NormalDist().inv_cdf(low)
 
 
 def relative_spread(rows: Floats) -> float:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from otel_drift.drift.chunks import CHUNK, chunk_counts
-from otel_drift.drift.design_effect import LENGTHS, UNKNOWN, LiveDesignEffect
+from otel_drift.drift.design_effect import LENGTHS, UNKNOWN, LiveDesignEffect, by_chance
 
 EVEN = np.full(10, 0.1)
 FIRST_BLOCK = 32
@@ -22,6 +22,26 @@ def test_independent_predictions_are_read_as_they_are():
     after = np.array(found)[:, FIRST_BLOCK:]
     assert (after == 1).mean() > 0.95
     assert after.mean() < 1.05
+
+
+def test_chance_alone_does_not_make_two_million_independent_predictions_look_dependent():
+    rng = np.random.default_rng(1)
+    for _ in range(8):
+        live = LiveDesignEffect(EVEN)
+        for _ in range(125):
+            live.update(rng.multinomial(CHUNK, EVEN, size=500).astype(float))
+            assert not live.beyond
+
+
+@pytest.mark.parametrize("blocks", [1, 5, 6, 15])
+@pytest.mark.parametrize("freedom", [7, 63])
+def test_the_median_of_independent_blocks_exceeds_its_limit_as_rarely_as_it_says(blocks, freedom):
+    rng = np.random.default_rng(10)
+    medians = np.median(rng.chisquare(freedom, (200_000, blocks)), axis=1) / freedom
+    exceeded = (medians > by_chance(blocks, freedom, 0.001)).mean()
+    # Of an even number of blocks it is a limit; the quantile itself is right to a tenth.
+    assert exceeded < 0.0013
+    assert exceeded > (0.0007 if blocks % 2 else 0)
 
 
 @pytest.mark.parametrize(("call", "shift"), [(32, 0), (32, 16), (8, 0), (100, 7)])
