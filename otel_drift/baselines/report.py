@@ -14,6 +14,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import NDArray
 
 from otel_drift.baselines.log import PredictionLog, prediction_log
 from otel_drift.drift.calibration import USUAL_GROWTH, Calibration, block_shares, exceptional_part
@@ -25,6 +26,7 @@ COLUMNS = 64
 """Width of the picture."""
 BARS = "▁▂▃▄▅▆▇█"
 MUCH_GROWTH = 1.35
+LITTLE_REACH = 0.05
 FEW_PREDICTIONS = 100_000
 TWO_WEEKS = 14 * 86_400
 LONG_GAP = 6 * 3_600
@@ -93,9 +95,9 @@ def _dependence(found: Calibration) -> Iterator[str]:
 
 def _rhythm(log: PredictionLog, found: Calibration) -> Iterator[str]:
     p, known = found.reference.proportions, found.variation
-    reach = np.where(p > 0, (known.upper - known.lower) / np.maximum(p, 1e-12), 0)
+    reach = _reach(found)
     widest = int(reach.argmax())
-    if reach[widest] < 0.05:
+    if reach[widest] < LITTLE_REACH:
         yield "Variation: the shares stay where they are."
         return
     yield (
@@ -108,6 +110,12 @@ def _rhythm(log: PredictionLog, found: Calibration) -> Iterator[str]:
     heights = (shares - low) / max(high - low, 1e-12) * (len(BARS) - 1)
     yield "  " + "".join(BARS[round(height)] for height in heights)
     yield f"  {low:.1%} to {high:.1%}, in {COLUMNS} parts of the log"
+
+
+def _reach(found: Calibration) -> NDArray[np.float64]:
+    """Width of the hull of each class, over its mean share."""
+    p, known = found.reference.proportions, found.variation
+    return np.where(p > 0, (known.upper - known.lower) / np.maximum(p, 1e-12), 0)
 
 
 def _alarms(found: Calibration) -> Iterator[str]:
@@ -152,7 +160,7 @@ def _advice(log: PredictionLog, found: Calibration) -> Iterator[str]:
         yield "! The log does not predict itself: there will be alarms without drift. Log longer,"
         yield "  or watch an output that varies less."
         said = True
-    if found.growth > MUCH_GROWTH:
+    if found.growth > MUCH_GROWTH and _reach(found).max() >= LITTLE_REACH:
         yield (
             f"! The shares' range still grows, x{found.growth:.2f} as the log doubles "
             f"(x{USUAL_GROWTH} is usual):"
