@@ -4,6 +4,7 @@
 
     $ otel-drift average-run-length --predictions-per-second 100 --false-alarms-per-quarter 1
     $ otel-drift calibrate predictions.csv --save digits.baseline.json
+    $ otel-drift calibrate --from-prometheus http://localhost:9090 --model digits --days 14
     $ otel-drift baseline digits.baseline.json
     $ otel-drift replay digits.baseline.json labels.npy
 """
@@ -15,10 +16,13 @@ import math
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from otel_drift.options import Options
 from otel_drift.package import __version__
+
+if TYPE_CHECKING:
+    from otel_drift.baselines.log import PredictionLog
 
 SECONDS_PER_QUARTER = 365.25 / 4 * 86_400
 
@@ -106,23 +110,17 @@ def _baseline(options: argparse.Namespace) -> int:
 
 def _calibrate(options: argparse.Namespace) -> int:
     from otel_drift.baselines.baseline import Baseline
-    from otel_drift.baselines.log import read_log
     from otel_drift.baselines.report import report
     from otel_drift.drift.calibration import calibrate
 
     before = Baseline.load(options.baseline, options.output) if options.baseline else None
-    log = read_log(
-        options.log,
-        label=options.label,
-        time=options.time,
-        call=options.call,
-        key=options.key,
-        classes=options.classes.split(",") if options.classes else before and before.classes,
-    )
+    classes = options.classes.split(",") if options.classes else before and before.classes
+    log = _log(options, classes)
     found = calibrate(
         log.labels,
         log.classes,
         units=log.units,
+        steps=log.steps,
         average_run_length=options.average_run_length,
         tolerance=options.tolerance,
     )
@@ -138,6 +136,33 @@ def _calibrate(options: argparse.Namespace) -> int:
             }
         print(f"\nSaved: {Baseline.of_reference(found.reference, **known).save(options.save)}")
     return 1 if refused or found.alarms else 0
+
+
+def _log(options: argparse.Namespace, classes: Sequence[str] | None) -> PredictionLog:
+    """Read the log from a file or from the counters in Prometheus."""
+    from otel_drift.baselines.counted_history import counted_history
+    from otel_drift.baselines.log import read_log
+
+    if (options.log is None) == (options.from_prometheus is None):
+        raise ValueError("give either a log or --from-prometheus URL")
+    if options.from_prometheus is None:
+        return read_log(
+            options.log,
+            label=options.label,
+            time=options.time,
+            call=options.call,
+            key=options.key,
+            classes=classes,
+        )
+    if options.model is None:
+        raise ValueError("--from-prometheus needs --model NAME")
+    return counted_history(
+        options.from_prometheus,
+        options.model,
+        output=options.output,
+        days=options.days,
+        classes=classes,
+    )
 
 
 def _replay(options: argparse.Namespace) -> int:
@@ -186,7 +211,14 @@ def _parser() -> argparse.ArgumentParser:
         "calibrate", help="learn from a log what is normal, and say what would be found"
     )
     command.set_defaults(command=_calibrate)
-    command.add_argument("log", type=Path, help=".csv, .parquet or .npz, in stream order")
+    command.add_argument(
+        "log", type=Path, nargs="?", help=".csv, .parquet or .npz, in stream order"
+    )
+    command.add_argument(
+        "--from-prometheus", metavar="URL", help="read what was counted instead of a log"
+    )
+    command.add_argument("--model", help="name of the model in Prometheus")
+    command.add_argument("--days", type=float, default=14.0, help="how far back (14)")
     command.add_argument("--label", default="label", help="column of the predicted classes")
     command.add_argument("--time", help='column of times; "time" if there is one')
     command.add_argument("--call", help='column of calls; "call" if there is one')

@@ -40,6 +40,8 @@ class PredictionLog(NamedTuple):
     """Seconds since the epoch, not falling, shape (n,)."""
     units: Labels | None
     """Number of the call or session of each prediction, shape (n,)."""
+    steps: Labels | None = None
+    """Where only counts are known: number of the step of time of each prediction, shape (n,)."""
 
     @property
     def seconds(self) -> float | None:

@@ -38,6 +38,7 @@ from otel_drift.drift.design_effect import (
     SAFE,
     block_ratios,
     clear,
+    in_cells,
     relative_spread,
 )
 from otel_drift.drift.projection import projection_scale
@@ -139,6 +140,7 @@ def calibrate(
     classes: Sequence[str],
     *,
     units: Labels | None = None,
+    steps: Labels | None = None,
     average_run_length: float = DEFAULT_AVERAGE_RUN_LENGTH,
     tolerance: float = DEFAULT_TOLERANCE,
 ) -> Calibration:
@@ -152,6 +154,9 @@ def calibrate(
         Names of the K classes.
     units
         Which call, session or other unit each prediction is of, shape (n,), any whole numbers.
+    steps
+        Where only counts are known: the step of time that each prediction was counted in, shape
+        (n,), not falling. The order within a step means nothing.
     average_run_length, tolerance
         Of the detector that the log is replayed with.
 
@@ -169,7 +174,7 @@ def calibrate(
     if np.count_nonzero(counts) < 2:
         only = classes[int(counts.argmax())]
         raise ValueError(f"a log with one class, {only!r}: must have at least 2")
-    search = _Search(labels, tuple(classes), units, average_run_length, tolerance)
+    search = _Search(labels, tuple(classes), units, steps, average_run_length, tolerance)
     return search.best()
 
 
@@ -180,6 +185,7 @@ class _Search:
     labels: Labels
     classes: tuple[str, ...]
     units: Labels | None
+    steps: Labels | None
     average_run_length: float
     tolerance: float
 
@@ -190,6 +196,9 @@ class _Search:
         self.order = np.argsort(-counts, kind="stable")
         self.unit_effect = (
             1.0 if self.units is None else unit_design_effect(self.labels, self.units, counts)
+        )
+        self.step_effect = (
+            1.0 if self.steps is None else step_design_effect(self.labels, self.steps, self.order)
         )
         self.ratios = [_ratios(fold, self.order, len(self.classes)) for fold in self.folds]
 
@@ -264,10 +273,11 @@ class _Search:
             rows = np.concatenate([self.ratios[f][at] for f in folds])
             if not len(rows):
                 break
-            effects.append(float(clear(rows)))
+            found = float(clear(rows))
+            effects.append(max(found, self.step_effect))
             if at <= length:
-                limit = max(limit, effects[at] * (1 + UPPER_LIMIT * relative_spread(rows)))
-        design_effect = max(limit, self.unit_effect)
+                limit = max(limit, found * (1 + UPPER_LIMIT * relative_spread(rows)))
+        design_effect = max(limit, self.unit_effect, self.step_effect)
         shares = np.concatenate([block_shares(self.folds[f], block, k) for f in folds])
         lower, upper = hull(shares, p, design_effect / block, margin)
         design_effect = float(design_effect * tempering)
@@ -379,6 +389,33 @@ def unit_design_effect(labels: Labels, units: Labels, counts: Labels) -> float:
     squares = float((times.astype(np.float64) ** 2 / p[cell % k]).sum())
     freedom = len(labels) * (int(np.count_nonzero(counts)) - 1)
     return max(1.0, (squares - float((size * size).sum())) / freedom)
+
+
+def step_design_effect(labels: Labels, steps: Labels, order: NDArray[np.intp]) -> float:
+    """Give the upper limit of the design effect of counts, each step compared with its neighbours.
+
+    Parameters
+    ----------
+    labels, steps
+        Places of the classes, and the steps that they were counted in, shape (n,).
+    order
+        Places of all K classes, the commonest first.
+
+    >>> rng = np.random.default_rng(1)
+    >>> labels, steps = np.repeat(rng.integers(0, 2, 4_000), 8), np.repeat(np.arange(320), 100)
+    >>> round(step_design_effect(labels, steps, np.arange(2)))
+    11
+    """
+    k = len(order)
+    number = np.unique(steps, return_inverse=True)[1].astype(np.int64)
+    count = int(number[-1]) + 1
+    counts = np.bincount(number * k + labels, minlength=count * k).reshape(count, k)
+    blocks = count // NEIGHBOURS
+    if not blocks:
+        return 1.0
+    cells = in_cells(counts.astype(np.float64), order if k > CELLS else None)
+    rows = block_ratios(cells[: blocks * NEIGHBOURS].reshape(blocks, NEIGHBOURS, -1))
+    return float(clear(rows)) * (1 + UPPER_LIMIT * relative_spread(rows))
 
 
 def expected_delays(

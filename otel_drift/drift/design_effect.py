@@ -265,14 +265,14 @@ def by_chance(blocks: int, freedom: Any, probability: float) -> Any:
 def beyond_median(blocks: int, probability: float) -> float:
     """Give the standard normal quantile that half of the blocks exceed with a probability."""
     half = (blocks + 1) // 2
+    beyond = np.arange(half, blocks + 1)
+    log_factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, blocks + 1)))])
+    ways = log_factorials[-1] - log_factorials[beyond] - log_factorials[blocks - beyond]
     low, high = 0.0, 0.5
     for _ in range(60):
         tail = (low + high) / 2
-        binomial = sum(
-            math.comb(blocks, n) * tail**n * (1 - tail) ** (blocks - n)
-            for n in range(half, blocks + 1)
-        )
-        low, high = (tail, high) if binomial < probability else (low, tail)
+        terms = ways + beyond * math.log(tail) + (blocks - beyond) * math.log1p(-tail)
+        low, high = (tail, high) if np.exp(terms).sum() < probability else (low, tail)
     return -NormalDist().inv_cdf(low)
 
 
