@@ -129,7 +129,11 @@ class LiveDesignEffect:
         -------
         shape (T,), at least 1. That of a chunk follows from the chunks before it alone.
         """
-        chunks = len(counts)
+        chunks, waiting = len(counts), int(self._waiting_parts[0])
+        if waiting + chunks < NEIGHBOURS * PARTS:  # no block is complete: nothing new
+            self._waiting[0, waiting : waiting + chunks] = in_cells(counts, self._order)
+            self._waiting_parts[0] += chunks
+            return np.full(chunks, self._now())
         values = np.tile(self._values, (chunks + 1, 1))
         started = 0 if self._blocks[0] else chunks + 1
         parts, ends = in_cells(counts, self._order), np.arange(1, chunks + 1)
@@ -151,6 +155,13 @@ class LiveDesignEffect:
         largest = np.where(values > self._expected, SAFE * values, 1.0).max(axis=1)
         largest[:started] = self._before
         return np.maximum(largest, self._least)[:-1]
+
+    def _now(self) -> float:
+        """Give the design effect that the next chunk is read with."""
+        if not self._blocks[0]:
+            return max(self._before, self._least)
+        larger = self._values > self._expected
+        return max(self._least, SAFE * float(self._values[larger].max(initial=1.0 / SAFE)))
 
     def _whole_blocks(
         self, length: int, parts: Floats, ends: NDArray[np.int64]
