@@ -47,6 +47,7 @@ from grafana.look import (
 )
 from prometheus.definitions import (
     BAND_Z,
+    BASELINE_DESIGN_EFFECT,
     BASELINE_MOVED,
     BASELINE_SHARE,
     BY_CLASS,
@@ -55,6 +56,7 @@ from prometheus.definitions import (
     CALLS,
     CHI_SQUARE_Z,
     CRAMERS_V,
+    DESIGN_EFFECT,
     DETECTED_SHARE,
     DISTRIBUTION_SHIFTED,
     ERRORS,
@@ -133,6 +135,7 @@ def one_model_dashboard() -> Dashboard:
         .with_panel(p_values())
         .with_panel(p_value_density())
         .with_panel(traffic())
+        .with_panel(dependence())
         .with_row(Row("Serving"))
         .with_panel(durations())
         .with_panel(quantiles())
@@ -413,6 +416,25 @@ def evidence() -> Any:
     return panel.no_value("No baseline")
 
 
+def dependence() -> Any:
+    """Show how many predictions count as one."""
+    # A baseline that was only counted says nothing of dependence: it stands for 1.
+    expected = f"{BASELINE_DESIGN_EFFECT}{OUTPUT} or {DESIGN_EFFECT}{OUTPUT} ^ 0"
+    panel = graph(
+        "Dependence of predictions",
+        "Design effect: so many predictions say as much as one independent one, because rows of a "
+        "call or clicks of a visit are alike. Now, of the replica where it is largest, and by the "
+        "log that the baseline was calibrated on (1 without one). Everything is found so many "
+        "times later; far above the baseline's, calibrate (docs/traffic.md).",
+        lines(f"sum({DESIGN_EFFECT}{OUTPUT})", "now"),
+        lines(f"sum({expected})", "baseline", ref_id="B"),
+        width=6,
+        unit="none",
+    ).min(0)
+    panel = coloured(panel, {"now": BLUE, "baseline": VERMILLION}, dashed=["baseline"])
+    return panel.no_value("No baseline")
+
+
 def distance() -> Any:
     """Show the chi-square deviate of each window."""
     panel = graph(
@@ -509,6 +531,7 @@ def traffic() -> Any:
         "Predictions",
         "Predictions per second of all replicas, over 5 minutes.",
         lines(f"sum({TRAFFIC}{OUTPUT})", "predictions"),
+        width=6,
         unit="cps",
     ).min(0)
 
