@@ -88,6 +88,10 @@ ROUNDING = 2.0**-22
 BLOCK = 2**18
 """Statistics worked out at once: enough to amortise NumPy's overhead, few enough for a cache."""
 
+EXPLAINED_FOR = 512
+"""Predictions for which the alarms of one drift share an explanation: there may be an alarm in
+every chunk, and explaining costs more than finding."""
+
 STATE_VERSION = 2
 
 
@@ -151,6 +155,8 @@ class SequentialDetector:
         self._committed = 0
         self._pending = np.zeros(0, np.int64)
         self._episode = Episode()
+        self._explained: Explanation | None = None
+        self._explained_at = 0
 
     @property
     def evidence(self) -> float:
@@ -434,6 +440,12 @@ class SequentialDetector:
         """CUSUM of the walks over the chunks, and predictions since each was last at 0."""
         if not len(sizes):
             return
+        if len(sizes) == 1:  # as during drift, when every chunk may raise an alarm
+            path = logs[0, self._walks] + self._cusum
+            since = np.where(path <= 0, 0.0, self._since + float(sizes[0]))
+            self._cusum[...] = np.maximum(path, 0)
+            self._since[...] = np.minimum(since, 2**32 - 1)
+            return
         path = logs[:, self._walks]
         np.cumsum(path, axis=0, out=path)
         path += self._cusum
@@ -450,7 +462,14 @@ class SequentialDetector:
 
     def _alarm(self, learnt: NDArray[np.float32]) -> Alarm:
         """Report the alarm, and start the evidence anew; what was learnt is kept."""
-        found = self._explanation(learnt)
+        found = self._explained
+        if (
+            found is None
+            or self._committed - self._explained_at >= EXPLAINED_FOR
+            or not self._episode.active(self._committed)
+        ):
+            found = self._explained = self._explanation(learnt)
+            self._explained_at = self._committed
         started = self._episode.alarm(self._committed, found.age)
         alarm = Alarm(
             self._committed,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import pickle
@@ -25,7 +26,7 @@ from otel_drift.drift.bets import (
 )
 from otel_drift.drift.design_effect import LiveDesignEffect
 from otel_drift.drift.projection import into_band, projection_scales
-from otel_drift.drift.sequential import CHUNK, Alarm, SequentialDetector
+from otel_drift.drift.sequential import CHUNK, EXPLAINED_FOR, Alarm, SequentialDetector
 from otel_drift.drift.variation import Variation
 
 
@@ -577,3 +578,23 @@ def test_the_documentation_shows_the_results_of_the_benchmarks(results):
     assert len(table) > 5
     for line in table:
         assert line in shown
+
+
+def test_alarms_that_follow_closely_share_an_explanation_until_it_is_old():
+    rng = np.random.default_rng(8)
+    detector = SequentialDetector(Baseline.uniform(10))
+    detector.update(rng.integers(0, 10, 6_400))
+    alarms = detector.update(np.full(3_200, 4))
+    first = alarms[0]
+    explained = [
+        after.prediction - first.prediction
+        for before, after in itertools.pairwise(alarms)
+        if after.contributions is not before.contributions
+    ]
+    assert len(alarms) > 50
+    assert len(explained) == 3_200 // EXPLAINED_FOR
+    assert all(value % EXPLAINED_FOR < CHUNK for value in explained)
+    # Another drift is explained anew, however soon it comes.
+    detector.update(rng.integers(0, 10, 50_000))
+    assert not detector.active
+    assert detector.update(np.full(320, 7))[0].classes == (7,)
