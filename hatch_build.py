@@ -1,6 +1,8 @@
-"""The README as a package index shows it: relative links lead nowhere there, so they are absolute.
+"""What the package gets when it is built: its description, and the files that it hands out.
 
-Pages and pictures are those of the release's own tag. No plugin is needed to build the package.
+Relative links lead nowhere where a package index shows the README, so they are made absolute, to
+the pages and pictures of the release's own tag. Rules, dashboards and configurations are copied
+into the wheel from where they are, so that they are in the repository once. No plugin is needed.
 """
 
 from __future__ import annotations
@@ -9,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
 PAGES = "https://github.com/otel-drift/otel-drift"
@@ -30,6 +33,28 @@ def absolute(markdown: str, tag: str) -> str:
         return f"{picture}[{text}]({url})"
 
     return LINK.sub(replaced, markdown)
+
+
+HANDED_OUT = (
+    "collector/config.yaml",
+    "grafana/dashboards",
+    "prometheus/alertmanager.yml",
+    "prometheus/prometheus.yml",
+    "prometheus/rules",
+)
+"""What `otel_drift.configuration` reads."""
+
+
+class FilesHook(BuildHookInterface[Any]):
+    """Puts into the wheel what the package hands out; in an editable one it is read in place."""
+
+    def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        """Tell where each file goes."""
+        if version == "standard":
+            build_data["force_include"] |= {
+                str(Path(self.root) / path): f"otel_drift/_configuration/{path}"
+                for path in HANDED_OUT
+            }
 
 
 class ReadmeHook(MetadataHookInterface):

@@ -1,4 +1,7 @@
-"""The command ``otel-drift``: calibrate on a log, look at a baseline, replay, choose A.
+"""The command ``otel-drift``: baselines, rules and dashboards.
+
+Calibrate on a log, look at a baseline, replay, choose A; and get what Prometheus, Grafana and the
+collector need.
 
 .. code-block:: console
 
@@ -7,6 +10,10 @@
     $ otel-drift calibrate --from-prometheus http://localhost:9090 --model digits --days 14
     $ otel-drift baseline digits.baseline.json
     $ otel-drift replay digits.baseline.json labels.npy
+    $ otel-drift rules > /etc/prometheus/rules/otel_drift.yml
+    $ otel-drift rules --format kubernetes --label release=prometheus | kubectl apply -f -
+    $ otel-drift dashboards --directory /var/lib/grafana/dashboards
+    $ otel-drift collector-config > collector.yaml
 """
 
 from __future__ import annotations
@@ -187,6 +194,48 @@ def _replay(options: argparse.Namespace) -> int:
     return 1 if detector.alarms else 0
 
 
+def _rules(options: argparse.Namespace) -> int:
+    from otel_drift.configuration import kubernetes_rules, prometheus_rules
+
+    if options.format == "kubernetes":
+        print(kubernetes_rules(dict(map(_label, options.label))), end="")
+    elif options.label:
+        raise ValueError("--label needs --format kubernetes")
+    else:
+        print(prometheus_rules(), end="")
+    return 0
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not (name and equals):
+        raise ValueError(f"label {text!r}: must be NAME=VALUE")
+    return name, value
+
+
+def _dashboards(options: argparse.Namespace) -> int:
+    from otel_drift.configuration import dashboards, kubernetes_dashboards
+
+    if options.format == "kubernetes":
+        print(kubernetes_dashboards(), end="")
+        return 0
+    if options.directory is None:
+        raise ValueError("dashboards: give --directory, or --format kubernetes")
+    options.directory.mkdir(parents=True, exist_ok=True)
+    for name, text in dashboards().items():
+        path = options.directory / name
+        path.write_text(text, encoding="utf-8")
+        print(path)
+    return 0
+
+
+def _configuration(options: argparse.Namespace) -> int:
+    from otel_drift.configuration import read
+
+    print(read(options.file), end="")
+    return 0
+
+
 def _labels(path: Path) -> Any:
     import numpy as np
 
@@ -243,7 +292,32 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", help="which output's baseline")
     command.add_argument("--tolerance", type=float, default=0.2)
     command.add_argument("--average-run-length", type=float, default=1e7)
+    _add_what_is_handed_out(commands)
     return parser
+
+
+def _add_what_is_handed_out(commands: Any) -> None:
+    formats = {"choices": ("plain", "kubernetes"), "default": "plain"}
+
+    command = commands.add_parser("rules", help="print recording rules and alerts for Prometheus")
+    command.set_defaults(command=_rules)
+    command.add_argument("--format", **formats, help="kubernetes: a PrometheusRule")
+    command.add_argument(
+        "--label", action="append", default=[], metavar="NAME=VALUE", help="of the PrometheusRule"
+    )
+
+    command = commands.add_parser("dashboards", help="write Grafana's dashboards")
+    command.set_defaults(command=_dashboards)
+    command.add_argument("--directory", type=Path, help="where to write them")
+    command.add_argument("--format", **formats, help="kubernetes: print ConfigMaps")
+
+    for name, file in (
+        ("collector", "collector/config.yaml"),
+        ("prometheus", "prometheus/prometheus.yml"),
+        ("alertmanager", "prometheus/alertmanager.yml"),
+    ):
+        command = commands.add_parser(f"{name}-config", help=f"print a configuration of {name}")
+        command.set_defaults(command=_configuration, file=file)
 
 
 if __name__ == "__main__":
