@@ -11,8 +11,8 @@ metadata:
   labels:
     release: "prometheus"
 
-The command ``otel-drift`` prints them. They are the files of the repository: an installed package has them in a folder of its own, and in a
-checkout they are read where they are.
+The command ``otel-drift`` prints them. They are the files of the repository: an installed package
+has them in a folder of its own, and in a checkout they are read where they are.
 """
 
 from __future__ import annotations
