@@ -7,6 +7,7 @@ An observable instrument that is created again keeps its first callback, so ther
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable, Iterable
 from weakref import WeakKeyDictionary
 
@@ -24,8 +25,10 @@ from otel_drift.telemetry.metric_table import (
     HistogramMetric,
     Metric,
 )
-from otel_drift.telemetry.names import ERROR_TYPE, SCOPE
+from otel_drift.telemetry.names import ERROR_TYPE, OUTPUT, SCOPE
+from otel_drift.telemetry.recorder import ModelRecorder
 from otel_drift.telemetry.registry import ModelRegistry
+from otel_drift.telemetry.series_limit import SeriesLimit, series_limit_of
 
 
 class Instruments:
@@ -43,6 +46,10 @@ class Instruments:
         self.of_proxy = "Proxy" in type(meter_provider).__name__
         """Whether they were made before there was an SDK: they come alive with it."""
         self._collection = Collection(self._snapshots)
+        provider = weakref.ref(meter_provider or metrics.get_meter_provider())
+        self._limit = SeriesLimit(
+            lambda: series_limit_of(metrics.get_meter_provider() if self.of_proxy else provider())
+        )
         meter = metrics.get_meter(SCOPE, __version__, meter_provider)
         self.duration = _histogram(meter, DURATION)
         self._p_values = _histogram(meter, P_VALUES)
@@ -68,11 +75,28 @@ class Instruments:
 
     def _snapshots(self) -> list[ModelSnapshot]:
         leaving = self.registry.take_leaving()
-        return [
-            take_snapshot(recorder, self._p_values, leaving=ends)
-            for recorders, ends in ((self.registry.recorders(), False), (leaving, True))
-            for recorder in recorders
-        ]
+        found: list[ModelSnapshot] = []
+        for recorders, ends in ((self.registry.recorders(), False), (leaving, True)):
+            for recorder in recorders:
+                model = take_snapshot(recorder, self._p_values, leaving=ends)
+                self._check_series(recorder, model)
+                found.append(model)
+        return found
+
+    def _check_series(self, recorder: ModelRecorder, model: ModelSnapshot) -> None:
+        """Say which outputs have lost series to the SDK's limit: once, and in the error counter."""
+        for output in model.outputs:
+            name = output.attributes[OUTPUT]
+            if self._limit.beyond(tuple(output.attributes.values()), len(output.exported.classes)):
+                recorder.failed(
+                    "series_limit",
+                    f"{recorder.name}: there is no room for the series of output {name!r}: the "
+                    f"SDK keeps a limited number of series of an instrument and adds up the "
+                    f"rest as otel.metric.overflow. Give the metric reader higher "
+                    f"cardinality_limits, or watch fewer models",
+                    subject="series",
+                    traceback=False,
+                )
 
     def _observing(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:

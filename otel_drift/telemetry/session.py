@@ -31,7 +31,7 @@ from otel_drift.package import __version__
 from otel_drift.telemetry.instruments import instruments_of, reset_instruments
 from otel_drift.telemetry.names import MODEL, SCOPE
 from otel_drift.telemetry.recorder import Configuration, ModelRecorder
-from otel_drift.telemetry.registry import Identity, Taken
+from otel_drift.telemetry.registry import MAXIMUM_MODELS, Identity, Taken
 
 logger = logging.getLogger(__name__)
 
@@ -145,7 +145,8 @@ class Session:
         identity = Identity(name, self.options.model_version or version or version_of(baselines))
         configuration = Configuration.of(self.options, baselines)
         registry = self._instruments.registry
-        if registry.is_full(identity):  # all that find no room are one
+        crowded = registry.is_full(identity)
+        if crowded:  # all that find no room are one
             identity, configuration = Identity("other", None), Configuration(Options(), {})
         try:
             recorder = registry.claim(
@@ -157,6 +158,14 @@ class Session:
             )
         except Taken as taken:
             return self._served(self._without_outputs(identity, taken.recorder, configuration))
+        if crowded:
+            recorder.failed(
+                "series_limit",
+                f"model {name!r} is counted as 'other' and not tested: there are "
+                f"{MAXIMUM_MODELS} models already",
+                subject=name,
+                traceback=False,
+            )
         self._served(recorder)
         if model_path is None and version is None:
             with self._lock:
