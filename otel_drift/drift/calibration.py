@@ -63,7 +63,7 @@ MARGINS = (1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)
 """What the hull's reach is multiplied by, until each fold is quiet with what the others teach."""
 REPLAYED, REPLAYED_TIMES = 4_000_000, 8
 """Predictions of a replay in random order, at most, and of how many logs."""
-USUAL_GROWTH, DOUBLINGS = 1.2, 6
+USUAL_GROWTH, DOUBLINGS = 1.2, 8
 """How much wider the range of independent draws becomes when there are twice as many; for how many
 doublings more than that is taken to go on."""
 UPPER_LIMIT = 1.645
@@ -332,17 +332,35 @@ def hull(shares: Floats, p: Floats, noise: float, margin: float) -> tuple[Floats
     noise
         Variance of a share over ``p (1 - p)`` if only dependence within blocks made it vary.
     margin
-        What the reach from the mean is multiplied by.
+        What the reach from the mean is multiplied by, in log-odds: a class and all others together
+        reach equally far, and no share that was seen is stretched to 0 or 1.
     """
     left = beyond_noise(shares, p, noise)
-    down = left * np.maximum(p - shares.min(axis=0), 0)
-    up = left * np.maximum(shares.max(axis=0) - p, 0)
-    if margin > 1 and left.any():
-        # What has been seen is not all: one class may go as far as others, and the other way.
-        with np.errstate(divide="ignore", invalid="ignore"):
-            usual = np.median((np.maximum(down, up) / p)[left > 0])
-        down = up = margin * np.where(left > 0, np.maximum(np.maximum(down, up), usual * p), 0.0)
-    return np.maximum(p - down, 0), np.minimum(p + up, 1)
+    lower = p - left * np.maximum(p - shares.min(axis=0), 0)
+    upper = p + left * np.maximum(shares.max(axis=0) - p, 0)
+    predicted = p > 0
+    if margin <= 1:
+        return lower, upper
+    # What has been seen is not all: a class may go as far as most others, and the other way.
+    at = log_odds(p[predicted])
+    seen = np.array([at - log_odds(lower[predicted]), log_odds(upper[predicted]) - at])
+    # A class that the log had lost, or nothing else than, may be so again: that edge stays.
+    reach = np.where(np.isfinite(seen), seen, 0.0).max(axis=0)
+    reach = margin * np.maximum(reach, np.median(reach))
+    lower[predicted] = np.minimum(lower[predicted], share_of(at - reach))
+    upper[predicted] = np.maximum(upper[predicted], share_of(at + reach))
+    return lower, upper
+
+
+def log_odds(share: Floats) -> Floats:
+    """Logarithm of the odds of a share: infinite for 0 and 1."""
+    with np.errstate(divide="ignore"):
+        return np.log(share) - np.log1p(-share)
+
+
+def share_of(log_odds: Floats) -> Floats:
+    """Share with these log-odds."""
+    return np.exp(-np.logaddexp(0, -log_odds))
 
 
 def range_growth(shares: Floats, p: Floats, noise: float) -> float:

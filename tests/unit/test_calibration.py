@@ -104,9 +104,32 @@ def test_a_hull_holds_what_noise_does_not_explain():
     lower, upper = hull(np.column_stack([wide, 1 - wide]), p, 1 / 1_000, 1)
     assert lower == pytest.approx([0.1, 0.5], abs=0.01)
     assert upper == pytest.approx([0.5, 0.9], abs=0.01)
+
+
+def test_a_stretched_hull_reaches_far_but_leaves_a_lost_class_to_be_found():
+    p = np.array([0.3, 0.7])
+    wide = np.linspace(0.1, 0.5, 200)
+    lower, upper = hull(np.column_stack([wide, 1 - wide]), p, 1 / 1_000, 2)
+    # From 3 : 7 down to 1 : 9 the odds fall to a quarter, and twice as far to a fifteenth.
+    odds = (3 / 7) * (7 / 27) ** 2
+    assert lower[0] == pytest.approx(odds / (1 + odds), rel=0.05)
+    assert lower + upper[::-1] == pytest.approx([1, 1])
     lower, upper = hull(np.column_stack([wide, 1 - wide]), p, 1 / 1_000, 10)
-    assert lower.tolist() == [0, 0]
-    assert upper.tolist() == [1, 1]
+    assert (lower > 0).all()
+    assert (upper < 1).all()
+
+
+def test_a_class_that_stood_still_may_go_as_far_as_most_others():
+    p = np.full(4, 0.25)
+    swing = np.linspace(-0.1, 0.1, 200)
+    blocks = np.column_stack([p[0] + swing, p[1] - swing, p[2] + swing, p[3] - swing])
+    still = np.column_stack([blocks[:, :2], np.full((200, 2), 0.25)])
+    for shares, reaches in ((blocks, True), (still, False)):
+        lower, _ = hull(shares, p, 1e-6, 2)
+        assert (lower[3] < 0.14) == reaches
+    three = np.column_stack([blocks[:, 0], blocks[:, 1:3] - swing[:, None] / 2, np.full(200, 0.25)])
+    lower, _ = hull(three, p, 1e-6, 2)
+    assert lower[3] < 0.2
 
 
 def test_what_the_band_holds_is_never_found():
