@@ -110,3 +110,12 @@ def test_the_page_on_traffic_shows_the_results_of_the_benchmarks(results, lines)
     assert len(table) >= lines
     for line in table:
         assert line in shown
+
+
+def test_what_was_tried_and_left_stands_in_the_results():
+    measured = (ROOT / "benchmarks" / "results" / "dependence_study.md").read_text()
+    shown = (ROOT / "docs" / "traffic.md").read_text().split("## What was tried and left")[1]
+    table = [line for line in shown.splitlines() if line.startswith("|")]
+    assert len(table) == 22
+    for line in table:
+        assert line in measured
