@@ -1,6 +1,6 @@
 """Ways to read predictions that depend on each other, side by side: what was chosen, and the rest.
 
-    python benchmarks/dependence_study.py      # three minutes on two cores
+    python benchmarks/dependence_study.py      # five minutes on two cores
 
 Writes benchmarks/results/dependence_study.md. All ways hold the same bets (those of the detector
 that are fixed: one class, or two, moved by a ratio), with the same weights, leak and threshold, so
@@ -14,6 +14,8 @@ one row a call        the first row alone: exact
 blocks of 1,024       counts over the design effect, looked at once a block
 two time scales       half of the weight on the design effect of stretches of 128 and a memory of
                       1,024 predictions, the other half as chosen
+
+Then the detector as it is where each unit has a key: it reads the first prediction of each.
 
 For a daily rhythm, a hull of all hours is held against a profile of 24 hours learnt from two weeks,
 each hour's shares shrunk towards the mean by its sampling noise, both with the tolerance around.
@@ -30,20 +32,23 @@ from pathlib import Path
 os.environ["OMP_NUM_THREADS"] = os.environ["OPENBLAS_NUM_THREADS"] = "1"
 
 import numpy as np
-from dependence import CLASSES, DRIFTS, MOVED, number
+from dependence import CLASSES, DRIFTS, MOVED, alarms_of, number
 from numpy.typing import NDArray
 from streams import CALL, STEP, STREAMS, Floats, Labels, Stream, rhythm
 
+from otel_drift import Baseline, SequentialDetector
 from otel_drift.drift.bets import fixed_bets
 from otel_drift.drift.calibration import calibrate
 
 RESULTS = Path(__file__).parent / "results" / "dependence_study.md"
 A = 1e7
 LEAK, SHORT_LEAK = A / 100, 1_024.0
+KEYED_RUNS = 20
 RUN, RUNS, LONGEST, WARM, DELAYS = 2_000_000, 2, 400_000, 51_200, 6
 BLOCK = 1_024
 NAMES = ("independent", "batches, correlation 0.1", "batches, correlation 0.5", "batches, alike")
 NAMES += ("sessions", "runs across calls")
+KEYED = ("batches, alike", "sessions", "bursts", "runs across calls")
 WAYS = ("as if independent", "design effect", "a call is a unit", "mean of ratios")
 WAYS += ("one row a call", f"blocks of {BLOCK:,}", "two time scales")
 HOUR, HOURS, DAYS = 3_600, 24, 14
@@ -140,6 +145,36 @@ def study(stream: str, way: str) -> tuple[str, str, str]:
     return stream, way, " | ".join(cells)
 
 
+def with_keys(stream: str) -> str:
+    """False alarms and median delays of the detector where keys tell the units, as a row."""
+    source = STREAMS[stream]
+    assert source.units is not None
+    assert source.shares is None
+
+    def first_rows(seed: list[int], n: int, drift: Callable[..., Floats] | None) -> Labels:
+        """Places of the first predictions of units, and their labels: shape (2, units)."""
+        labels = source.labels(np.random.default_rng(seed), n, WARM, drift)
+        rng = np.random.default_rng(seed)
+        rng.random(n)  # as `Stream.labels` draws before the units
+        places = np.sort(np.unique(source.units(rng, n), return_index=True)[1])
+        return np.array([places, labels[places]])
+
+    known = Baseline.uniform(len(CLASSES))
+    quiet = [
+        len(SequentialDetector(known).update(first_rows([8, run], RUN, None)[1]))
+        for run in range(KEYED_RUNS)
+    ]
+    cells = [alarms_of(quiet)]
+    for drift in DRIFTS.values():
+        delays = []
+        for run in range(DELAYS):
+            places, labels = first_rows([9, run], WARM + LONGEST, drift)
+            found = SequentialDetector(known).update(labels)
+            delays.append(places[found[0].prediction - 1] + 1 - WARM if found else math.inf)
+        cells.append(number(float(np.median(delays))))
+    return f"| {stream} | {' | '.join(cells)} |"
+
+
 def seasonal(way: str) -> str:
     """False alarms in two weeks, with an hour's shift, and delays, as a row."""
     day = HOUR * HOURS
@@ -213,6 +248,7 @@ def lost(position: int) -> Callable[[Floats], Floats]:
 def main() -> None:
     with ProcessPoolExecutor(2) as pool:
         rows = [pool.submit(study, stream, way) for stream in NAMES for way in WAYS]
+        keyed = [pool.submit(with_keys, stream) for stream in KEYED]
         hours = [pool.submit(seasonal, way) for way in ("hull of all hours", "profile of 24 hours")]
         lines = [f"# Ways to read dependent predictions\n\n{__doc__}"]
         for stream in NAMES:
@@ -224,6 +260,14 @@ def main() -> None:
                 of, way, cells = row.result()
                 if of == stream:
                     lines.append(f"| {way} | {cells} |")
+        lines.append("\n## With keys\n")
+        lines.append(
+            f"False alarms of {KEYED_RUNS} runs of {RUN:,} predictions together; median delays, "
+            "in predictions of all rows.\n"
+        )
+        lines.append(f"| stream | false alarms | {' | '.join(DRIFTS)} |")
+        lines.append("|---|---|---|---|---|---|")
+        lines += [one.result() for one in keyed]
         lines.append("\n## A strong daily rhythm\n")
         lines.append(
             "One prediction a second; classes 0 and 2 swing by 90 % about 10 %, 1 and 3 the "

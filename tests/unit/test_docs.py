@@ -112,10 +112,14 @@ def test_the_page_on_traffic_shows_the_results_of_the_benchmarks(results, lines)
         assert line in shown
 
 
-def test_what_was_tried_and_left_stands_in_the_results():
+@pytest.mark.parametrize(
+    ("chapter", "lines"), [("Where the units are known", 6), ("What was tried and left", 22)]
+)
+def test_what_the_page_on_traffic_shows_of_the_study_stands_in_its_results(chapter, lines):
     measured = (ROOT / "benchmarks" / "results" / "dependence_study.md").read_text()
-    shown = (ROOT / "docs" / "traffic.md").read_text().split("## What was tried and left")[1]
+    page = (ROOT / "docs" / "traffic.md").read_text()
+    shown = page.split(f"## {chapter}")[1].split("\n## ")[0]
     table = [line for line in shown.splitlines() if line.startswith("|")]
-    assert len(table) == 22
+    assert len(table) == lines
     for line in table:
         assert line in measured
