@@ -8,13 +8,17 @@ A log has 500,000 predictions (weekends: two weeks, 980,000); each is calibrated
 followed by several new runs of the same stream. Three detectors see the same predictions:
 
 - as if independent: the detector with a design effect of 1, always;
-- without a log: the baseline counted from the same predictions, the design effect measured live;
+- without a log: the baseline counted from the same predictions, dependence measured live;
 - calibrated: `otel-drift calibrate` on them.
+
+The last two are told which rows are of one call, as an instrumented program does; "worth one" is
+how many predictions say as much as one independent one, by the calibrations.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import math
 import os
 from collections.abc import Callable, Iterator
@@ -81,7 +85,7 @@ class Independent:
 
     measured, beyond = 1.0, False
 
-    def update(self, counts: Floats) -> Floats:
+    def update(self, counts: Floats, _: Floats | float = 1.0) -> Floats:
         return np.ones(len(counts))
 
 
@@ -90,9 +94,17 @@ def counted(log: Labels) -> ReferenceDistribution:
     return ReferenceDistribution(CLASSES, counts / counts.sum(), counts)
 
 
-def alarms_in(detector: SequentialDetector, labels: Labels) -> int:
-    for start in range(0, len(labels), SLICE):
-        detector.update(labels[start : start + SLICE])
+def slices(labels: Labels, lengths: Labels, size: int) -> Iterator[tuple[Labels, Labels]]:
+    """Cut labels and the lengths of their calls into parts of about a size, whole calls each."""
+    ends = np.concatenate([[0], np.cumsum(lengths)])
+    calls = np.unique(np.searchsorted(ends, np.arange(0, len(labels) + size, size)))
+    for first, last in itertools.pairwise(np.minimum(calls, len(lengths)).tolist()):
+        yield labels[ends[first] : ends[last]], lengths[first:last]
+
+
+def alarms_in(detector: SequentialDetector, labels: Labels, lengths: Labels) -> int:
+    for part in slices(labels, lengths, SLICE):
+        detector.update(*part)
     return detector.alarms
 
 
@@ -104,7 +116,7 @@ def limit(reference: ReferenceDistribution, drift: Callable[[Floats], Floats]) -
     q /= q.sum()
     nearest = np.clip(projection_scale(q, lower, upper) * q, lower, upper)
     divergence = float((q * np.log(q / nearest)).sum())
-    effect = reference.variation.design_effect if reference.variation else 1.0
+    effect = reference.variation.worth_one if reference.variation else 1.0
     if divergence < 1e-9:
         return math.inf
     return effect * math.log(DEFAULT_AVERAGE_RUN_LENGTH) / divergence
@@ -115,11 +127,10 @@ def delay(
 ) -> float:
     """Predictions from the drift until the first alarm after it."""
     rng = np.random.default_rng([3, seed])
-    labels = stream.labels(rng, WARM + LONGEST, WARM, drift)
-    detector = SequentialDetector(reference)
-    detector.update(labels[:WARM])
-    for start in range(WARM, len(labels), 10_000):
-        if found := detector.update(labels[start : start + 10_000]):
+    detector = SequentialDetector(reference, calls=True)
+    for part in slices(*stream.draw(rng, WARM + LONGEST, WARM, drift), 10_000):
+        found = [one for one in detector.update(*part) if one.prediction > WARM]
+        if found:
             return found[0].prediction - WARM
     return math.inf
 
@@ -142,20 +153,20 @@ class Found(NamedTuple):
 def follow(name: str, log_number: int, runs: int, run: int, delays: int) -> Found:
     """Calibrate on one log of a stream, and follow it."""
     stream = STREAMS[name]
-    log = stream.labels(np.random.default_rng([1, log_number]), LOGS.get(name, LOG))
-    found, known = calibrate(log, CLASSES), counted(log)
+    log, calls = stream.draw(np.random.default_rng([1, log_number]), LOGS.get(name, LOG))
+    found, known = calibrate(log, CLASSES, calls=calls), counted(log)
     independent, without_log, calibrated = [], [], []
     for number in range(runs):
-        labels = stream.labels(np.random.default_rng([2, log_number, number]), run)
+        labels = stream.draw(np.random.default_rng([2, log_number, number]), run)
         if not log_number and not number:
             alone = SequentialDetector(known)
             alone._dependence = Independent()  # type: ignore[assignment]
-            independent.append(alarms_in(alone, labels))
-        without_log.append(alarms_in(SequentialDetector(known), labels))
-        calibrated.append(alarms_in(SequentialDetector(found.reference), labels))
+            independent.append(alarms_in(alone, *labels))
+        without_log.append(alarms_in(SequentialDetector(known, calls=True), *labels))
+        calibrated.append(alarms_in(SequentialDetector(found.reference, calls=True), *labels))
     return Found(
         name,
-        found.variation.design_effect,
+        found.variation.worth_one,
         found.exceptional is None,
         independent,
         without_log,
@@ -177,7 +188,8 @@ def of_length(name: str, length: str, log_number: int) -> tuple[str, str, str]:
         found = calibrate(labels[:size], CLASSES)
     except ValueError:
         return name, length, "too short"
-    alarms = alarms_in(SequentialDetector(found.reference), labels[size:])
+    after = labels[size:]
+    alarms = alarms_in(SequentialDetector(found.reference), after, np.ones_like(after))
     return name, length, f"{alarms}{'' if found.exceptional is None else ' (asks)'}"
 
 
@@ -197,7 +209,7 @@ def tables(found: dict[str, list[Found]], runs: int, run: int) -> Iterator[str]:
         f"them were quiet, where not all were. No alarm in {runs} runs says with 95 % confidence "
         f"that fewer than {3 / runs:.2f} are to be expected in one.\n"
     )
-    yield "| stream | design effect | as if independent | without a log | calibrated |"
+    yield "| stream | worth one | as if independent | without a log | calibrated |"
     yield "|---|---|---|---|---|"
     for name, all_of in found.items():
         effects = np.mean([one.effect for one in all_of])

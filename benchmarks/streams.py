@@ -1,7 +1,7 @@
 """Streams of predictions as real traffic has them: dependent, rhythmic, wandering.
 
 Each stream is a function of a random generator, the number of predictions and a drift, which is a
-function from shares to shares. All have ten classes whose mean shares are equal.
+function from shares to shares. All have ten classes whose mean shares are equal; calls have one row where nothing else is said.
 
 >>> import numpy as np
 >>> STREAMS["batches, alike"].labels(np.random.default_rng(1), 40).tolist()
@@ -37,6 +37,10 @@ class Stream:
     shares: Callable[[np.random.Generator, int], Floats] | None = None
     """Shares, shape (n / STEP, K); None: equal."""
     rate: float = 100.0
+    calls: int | None = 1
+    """Rows of a call; None: each unit is a call."""
+    groups: int | None = None
+    """A row takes any class of its unit's group, of so many; None: its unit's class."""
 
     def labels(
         self,
@@ -46,6 +50,16 @@ class Stream:
         drift: Callable[[Floats], Floats] | None = None,
     ) -> Labels:
         """Draw n labels; from `drift_at` on their shares are drifted."""
+        return self.draw(rng, n, drift_at, drift)[0]
+
+    def draw(
+        self,
+        rng: np.random.Generator,
+        n: int,
+        drift_at: int | None = None,
+        drift: Callable[[Floats], Floats] | None = None,
+    ) -> tuple[Labels, Labels]:
+        """Draw n labels, and how many of them each call has."""
         steps = math.ceil(n / STEP)
         shares = np.full((1, CLASSES), 1 / CLASSES)
         if self.shares is not None:
@@ -54,17 +68,28 @@ class Stream:
         limits, limits_moved = (np.cumsum(p, axis=1)[:, :-1] for p in (shares, moved))
         place = np.arange(n) // STEP if len(shares) > 1 else np.zeros(n, np.int64)
         uniform = rng.random(n)
+        lengths = _of_rows(n, self.calls or 1)
         if self.units is not None:
             unit = self.units(rng, n)
             # A row takes the label of its unit with probability sqrt(correlation).
             alike = rng.random(n) < math.sqrt(self.correlation)
-            uniform = np.where(alike, rng.random(int(unit.max()) + 1)[unit], uniform)
+            of_unit = rng.random(int(unit.max()) + 1)[unit]
+            if self.groups is not None:
+                of_unit = (np.floor(of_unit * self.groups) + rng.random(n)) / self.groups
+            uniform = np.where(alike, of_unit, uniform)
+            if self.calls is None:
+                lengths = np.bincount(unit)
         after = np.arange(n) >= (n if drift_at is None else drift_at)
         found = np.empty(n, np.int64)
         for part, edge in ((~after, limits), (after, limits_moved)):
             if part.any():
                 found[part] = (uniform[part, None] >= edge[place[part]]).sum(axis=1)
-        return found
+        return found, lengths
+
+
+def _of_rows(n: int, rows: int) -> Labels:
+    """Lengths of calls of so many rows; the last may be shorter."""
+    return np.append(np.full(n // rows, rows), n % rows)
 
 
 def calls(_: np.random.Generator, n: int) -> Labels:
@@ -141,12 +166,14 @@ def wander(hours: float, rate: float, deviation: float = 0.15) -> Callable[..., 
 
 STREAMS = {
     "independent": Stream(),
-    "batches, correlation 0.1": Stream(calls, 0.1),
-    "batches, correlation 0.5": Stream(calls, 0.5),
-    "batches, alike": Stream(calls, 1.0),
+    "batches, independent": Stream(calls=CALL),
+    "batches, correlation 0.1": Stream(calls, 0.1, calls=None),
+    "batches, correlation 0.5": Stream(calls, 0.5, calls=None),
+    "batches, alike": Stream(calls, 1.0, calls=None),
+    "batches, of one half": Stream(calls, 1.0, calls=None, groups=2),
     "sessions": Stream(sessions, 1.0),
-    "bursts": Stream(bursts, 1.0),
-    "runs across calls": Stream(autocorrelated, 1.0),
+    "bursts": Stream(bursts, 1.0, calls=None),
+    "runs across calls": Stream(autocorrelated, 1.0, calls=CALL),
     "daily rhythm": Stream(shares=rhythm(100_000)),
     "weekends": Stream(shares=weekends(70_000)),
     "wander, 100/s": Stream(shares=wander(1, 100)),

@@ -126,6 +126,7 @@ def _calibrate(options: argparse.Namespace) -> int:
     found = calibrate(
         log.labels,
         log.classes,
+        calls=log.calls,
         units=log.units,
         steps=log.steps,
         average_run_length=options.average_run_length,

@@ -223,6 +223,7 @@ class Baseline(ReferenceDistribution):
         found = calibrate(
             log.labels,
             log.classes,
+            calls=log.calls,
             units=log.units,
             average_run_length=average_run_length,
             tolerance=tolerance,

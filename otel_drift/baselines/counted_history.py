@@ -154,7 +154,7 @@ class _History:
         random = np.random.default_rng(0).random(len(labels))
         labels = labels[np.lexsort((random, steps))]
         times = (self._first + steps * self._step).astype(np.float64)
-        return PredictionLog(labels, names, times, None, steps)
+        return PredictionLog(labels, names, times, calls=None, units=None, steps=steps)
 
 
 def _in_order(found: dict[str, Counts], classes: Sequence[str] | None) -> tuple[str, ...]:

@@ -38,8 +38,10 @@ class PredictionLog(NamedTuple):
     classes: tuple[str, ...]
     times: Floats | None
     """Seconds since the epoch, not falling, shape (n,)."""
+    calls: Labels | None
+    """How many predictions each call brought, in order, shape (calls,)."""
     units: Labels | None
-    """Number of the call or session of each prediction, shape (n,)."""
+    """Number of the session of each prediction, shape (n,)."""
     steps: Labels | None = None
     """Where only counts are known: number of the step of time of each prediction, shape (n,)."""
 
@@ -72,7 +74,8 @@ def prediction_log(
     times
         When each was made: seconds since the epoch, ISO 8601 texts or datetimes, not falling.
     calls
-        The call that each came in: any values.
+        The call that each came in: any values. Calls that were under way at one time may be mixed
+        up; their predictions are put together.
     keys
         The session, user or device that each belongs to: any values; they go before calls.
     classes
@@ -86,11 +89,15 @@ def prediction_log(
     """
     found, names = class_positions(labels, classes)
     seconds = None if times is None else _seconds(times)
-    units = _units(calls, keys)
-    for name, column in (("times", seconds), ("calls or keys", units)):
+    units = None if keys is None else _numbers(keys)
+    of_call = None if calls is None else _numbers(calls)
+    for name, column in (("times", seconds), ("calls", of_call), ("keys", units)):
         if column is not None and len(column) != len(found):
             raise ValueError(f"{name}: {len(column)} values, but there are {len(found)} labels")
-    return PredictionLog(found, names, seconds, units)
+    if of_call is None or units is not None:
+        return PredictionLog(found, names, seconds, None, units)
+    order, lengths = _together(of_call)
+    return PredictionLog(found[order], names, seconds, lengths, None)
 
 
 def class_positions(
@@ -208,13 +215,30 @@ def _whole_numbers(texts: tuple[str, ...]) -> Any:
         return np.array(texts)
 
 
-def _units(calls: Iterable[Any] | None, keys: Iterable[Any] | None) -> Labels | None:
-    """Give each prediction the number of its session where there are keys, else of its call."""
-    column = keys if keys is not None else calls
-    if column is None:
-        return None
+def _numbers(column: Iterable[Any]) -> Labels:
+    """Give each different value of a column a number."""
     given: Any = column if hasattr(column, "__array__") else list(column)
-    return np.unique(np.asarray(given).astype(str), return_inverse=True)[1].astype(np.int64)
+    values = np.asarray(given)
+    if values.dtype.kind not in "iu":
+        values = values.astype(str)
+    return np.unique(values, return_inverse=True)[1].astype(np.int64)
+
+
+def _together(calls: Labels) -> tuple[NDArray[np.intp], Labels]:
+    """Put the rows of each call together, calls in the order of their first rows.
+
+    Returns
+    -------
+    order, lengths
+        Places of the rows, and how many each call has.
+
+    >>> order, lengths = _together(np.array([3, 3, 1, 3, 1, 2]))
+    >>> order.tolist(), lengths.tolist()
+    ([0, 1, 3, 2, 4, 5], [3, 2, 1])
+    """
+    _, first, number = np.unique(calls, return_index=True, return_inverse=True)
+    rank = np.argsort(np.argsort(first))[number]
+    return np.argsort(rank, kind="stable"), np.bincount(rank).astype(np.int64)
 
 
 def _seconds(times: Iterable[Any]) -> Floats:

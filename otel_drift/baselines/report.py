@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from otel_drift.baselines.log import PredictionLog, prediction_log
 from otel_drift.drift.calibration import USUAL_GROWTH, Calibration, block_shares, exceptional_part
+from otel_drift.drift.variation import CALL_LENGTHS
 
 __all__ = ["prediction_log", "report"]
 
@@ -25,6 +26,7 @@ SHOWN_CLASSES = 12
 COLUMNS = 64
 """Width of the picture."""
 BARS = "▁▂▃▄▅▆▇█"
+LITTLE_CORRELATION = 0.005
 MUCH_GROWTH = 1.35
 LITTLE_REACH = 0.05
 FEW_PREDICTIONS = 100_000
@@ -86,11 +88,19 @@ def _size(log: PredictionLog) -> str:
 
 
 def _dependence(found: Calibration) -> Iterator[str]:
-    effect = found.variation.design_effect
+    known = found.variation
+    effect = known.worth_one
     if effect < 1.2:
         yield "Dependence: none that shows. Each prediction counts."
     else:
         yield f"Dependence: {effect:.3g} predictions say as much as one independent one."
+    if known.calls is None:
+        return
+    for start, correlation in zip(CALL_LENGTHS, known.calls.correlations, strict=True):
+        if correlation > LITTLE_CORRELATION:
+            yield f"  Rows of a call of {start} or more are alike: correlation {correlation:.2g}."
+    if effect >= 1.2:
+        yield f"  Of that, between calls: {known.calls.design_effect:.3g}."
 
 
 def _rhythm(log: PredictionLog, found: Calibration) -> Iterator[str]:
@@ -174,7 +184,7 @@ def _advice(log: PredictionLog, found: Calibration) -> Iterator[str]:
     if log.times is not None and len(log.times) > 1 and np.diff(log.times).max() > LONG_GAP:
         yield f"- The longest gap in the log is {duration(float(np.diff(log.times).max()))}."
         said = True
-    if len(log.labels) < FEW_PREDICTIONS * min(10.0, found.variation.design_effect):
+    if len(log.labels) < FEW_PREDICTIONS * min(10.0, found.variation.worth_one):
         yield "- A longer log gives a narrower band and quicker alarms."
         said = True
     common = found.reference.proportions >= 0.05

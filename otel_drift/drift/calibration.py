@@ -21,22 +21,21 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otel_drift.drift.band import DEFAULT_TOLERANCE
+from otel_drift.drift.calls import correlation, grouped, logged_design_effects
 from otel_drift.drift.chunks import CHUNK
-from otel_drift.drift.design_effect import (
-    BEYOND,
+from otel_drift.drift.design_effect import BEYOND, LENGTHS, PARTS, SAFE
+from otel_drift.drift.dispersion import (
     CELLS,
-    LENGTHS,
     NEIGHBOURS,
-    PARTS,
-    SAFE,
     block_ratios,
+    cells_of,
     clear,
     in_cells,
     relative_spread,
@@ -44,7 +43,7 @@ from otel_drift.drift.design_effect import (
 from otel_drift.drift.projection import projection_scale
 from otel_drift.drift.reference import ReferenceDistribution
 from otel_drift.drift.sequential import DEFAULT_AVERAGE_RUN_LENGTH, SequentialDetector
-from otel_drift.drift.variation import Variation
+from otel_drift.drift.variation import CALL_LENGTHS, CallVariation, Variation
 
 Floats = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -139,6 +138,7 @@ def calibrate(
     labels: Labels,
     classes: Sequence[str],
     *,
+    calls: Labels | None = None,
     units: Labels | None = None,
     steps: Labels | None = None,
     average_run_length: float = DEFAULT_AVERAGE_RUN_LENGTH,
@@ -152,8 +152,11 @@ def calibrate(
         Places of the predicted classes, in stream order, shape (n,).
     classes
         Names of the K classes.
+    calls
+        How many of the predictions each call brought, in order, shape (calls,).
     units
-        Which call, session or other unit each prediction is of, shape (n,), any whole numbers.
+        Which session or other unit each prediction is of, shape (n,), any whole numbers; calls do
+        not count then.
     steps
         Where only counts are known: the step of time that each prediction was counted in, shape
         (n,), not falling. The order within a step means nothing.
@@ -174,15 +177,52 @@ def calibrate(
     if np.count_nonzero(counts) < 2:
         only = classes[int(counts.argmax())]
         raise ValueError(f"a log with one class, {only!r}: must have at least 2")
-    search = _Search(labels, tuple(classes), units, steps, average_run_length, tolerance)
+    if calls is not None and units is None:
+        units = np.repeat(np.arange(len(calls)), calls)
+    else:
+        calls = None
+    search = _Search(
+        _Part(labels, calls), tuple(classes), units, steps, average_run_length, tolerance
+    )
     return search.best()
+
+
+class _Part(NamedTuple):
+    """Predictions that follow each other, and the lengths of their calls, where these are known."""
+
+    labels: Labels
+    calls: Labels | None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def cut(self, size: int) -> list[_Part]:
+        """Cut into parts of at least a size, each to the end of a call; leave out what is left."""
+        if self.calls is None:
+            starts = range(0, len(self.labels) - size + 1, size)
+            return [_Part(self.labels[start : start + size], None) for start in starts]
+        ends = np.cumsum(self.calls)
+        parts: list[_Part] = []
+        start, call = 0, 0
+        while start + size <= len(self.labels):
+            last = int(np.searchsorted(ends, start + size))
+            stop = int(ends[last])
+            parts.append(_Part(self.labels[start:stop], self.calls[call : last + 1]))
+            start, call = stop, last + 1
+        return parts
+
+
+def _joined(parts: Sequence[_Part]) -> _Part:
+    labels = np.concatenate([part.labels for part in parts])
+    calls = [part.calls for part in parts if part.calls is not None]
+    return _Part(labels, np.concatenate(calls) if calls else None)
 
 
 @dataclass
 class _Search:
     """The lengths of blocks and the margins, tried on the log."""
 
-    labels: Labels
+    log: _Part
     classes: tuple[str, ...]
     units: Labels | None
     steps: Labels | None
@@ -190,20 +230,22 @@ class _Search:
     tolerance: float
 
     def __post_init__(self) -> None:
-        edges = np.linspace(0, len(self.labels), FOLDS + 1).astype(int)
-        self.folds = [self.labels[a:b] for a, b in itertools.pairwise(edges)]
-        counts = np.bincount(self.labels, minlength=len(self.classes))
-        self.order = np.argsort(-counts, kind="stable")
+        labels = self.log.labels
+        self.folds = _quarters(self.log)
+        counts = np.bincount(labels, minlength=len(self.classes))
+        self.cells = cells_of(counts / len(labels))
+        order = np.argsort(-counts, kind="stable")
         self.unit_effect = (
-            1.0 if self.units is None else unit_design_effect(self.labels, self.units, counts)
+            1.0 if self.units is None else unit_design_effect(labels, self.units, counts)
         )
         self.step_effect = (
-            1.0 if self.steps is None else step_design_effect(self.labels, self.steps, self.order)
+            1.0 if self.steps is None else step_design_effect(labels, self.steps, order)
         )
-        self.ratios = [_ratios(fold, self.order, len(self.classes)) for fold in self.folds]
+        self.ratios = [_ratios(fold.labels, self.cells) for fold in self.folds]
+        self.call_variations: dict[tuple[int, ...], list[CallVariation]] = {}
 
     def best(self) -> Calibration:
-        others = len(self.labels) * (FOLDS - 1) // FOLDS
+        others = len(self.log) * (FOLDS - 1) // FOLDS
         lengths = [at for at in range(LENGTHS) if others // block_length(at) >= MINIMUM_BLOCKS]
         starts = sorted((self._cost(self.learn(EVERYTHING, at, 1, 1)), at) for at in lengths)
         found: list[tuple[int, float, int, float, float, float]] = []
@@ -217,17 +259,18 @@ class _Search:
         return Calibration(
             reference,
             alarms,
-            self._alarms(plain, self.labels),
+            self._alarms(plain, self.log),
             self._delays(reference),
             margin,
             growth,
-            exceptional(self.labels, reference, self.tolerance),
+            exceptional(self.log.labels, reference, self.tolerance),
         )
 
     def _settled(self, length: int) -> tuple[int, float, int, float, float, float]:
         """Settle tempering and margin for one length of blocks; alarms and cost come first."""
         mixed = self._in_random_order(block_length(length))
-        effect = _variation(self.learn(EVERYTHING, length, 1, 1)).design_effect
+        known = _variation(self.learn(EVERYTHING, length, 1, 1))
+        effect = (known.calls or known).design_effect
         temperings = [one for one in TEMPERINGS if one >= SAFE or effect < BEYOND]
         tempering = next(
             (
@@ -238,8 +281,8 @@ class _Search:
             TEMPERINGS[-1],
         )
         seen = self.learn(EVERYTHING, length, tempering, 1)
-        block = len(self.labels) // SHARES
-        shares = block_shares(self.labels, block, len(self.classes))
+        block = len(self.log) // SHARES
+        shares = block_shares(self.log.labels, block, len(self.classes))
         growth = range_growth(shares, seen.proportions, _variation(seen).design_effect / block)
         beyond = max(1.0, growth / USUAL_GROWTH) ** DOUBLINGS
         alarms, margin = 0, 1.0
@@ -248,41 +291,50 @@ class _Search:
             if not alarms:
                 break
         reference = self.learn(EVERYTHING, length, tempering, margin)
-        alarms += self._alarms(reference, self.labels)
+        alarms += self._alarms(reference, self.log)
         return alarms, self._cost(reference), length, tempering, margin, growth
 
-    def _in_random_order(self, block: int) -> Labels:
+    def _in_random_order(self, block: int) -> _Part:
         """Draw whole blocks of the log again and again: its dependence, without its slow ways."""
         rng = np.random.default_rng(0)
-        blocks = len(self.labels) // block
-        whole = self.labels[: blocks * block].reshape(blocks, block)
-        times = max(1, min(REPLAYED // len(self.labels), REPLAYED_TIMES))
-        return whole[rng.integers(0, blocks, blocks * times)].reshape(-1)
+        blocks = self.log.cut(block)
+        times = max(1, min(REPLAYED // len(self.log), REPLAYED_TIMES))
+        drawn: list[int] = rng.integers(0, len(blocks), len(blocks) * times).tolist()
+        return _joined([blocks[number] for number in drawn])
 
     def learn(
         self, folds: Sequence[int], length: int, tempering: float, margin: float
     ) -> ReferenceDistribution:
         """Take shares, design effect and hull from some folds."""
         k, block = len(self.classes), block_length(length)
-        counts = np.bincount(np.concatenate([self.folds[f] for f in folds]), minlength=k)
-        counts = counts.astype(np.int64)
+        labels = [self.folds[f].labels for f in folds]
+        counts = np.bincount(np.concatenate(labels), minlength=k).astype(np.int64)
         p: Floats = counts / float(counts.sum())
-        effects: list[float] = []
-        limit = 1.0
-        for at in range(LENGTHS):
-            rows = np.concatenate([self.ratios[f][at] for f in folds])
-            if not len(rows):
-                break
-            found = float(clear(rows))
-            effects.append(max(found, self.step_effect))
-            if at <= length:
-                limit = max(limit, found * (1 + UPPER_LIMIT * relative_spread(rows)))
+        rows = [np.concatenate([self.ratios[f][at] for f in folds]) for at in range(LENGTHS)]
+        effects, limit = _design_effects(rows, length, self.step_effect)
         design_effect = max(limit, self.unit_effect, self.step_effect)
-        shares = np.concatenate([block_shares(self.folds[f], block, k) for f in folds])
+        shares = np.concatenate([block_shares(one, block, k) for one in labels])
         lower, upper = hull(shares, p, design_effect / block, margin)
+        calls = self._of_calls(tuple(folds), length)
+        if calls is not None:
+            calls = replace(
+                calls,
+                design_effect=calls.design_effect * tempering,
+                worth_one=calls.worth_one * tempering,
+            )
+            tempering = max(tempering, SAFE if design_effect >= BEYOND else 1.0)
         design_effect = float(design_effect * tempering)
-        known = Variation(design_effect, tuple(effects), lower, upper, block, len(shares))
+        known = Variation(design_effect, effects, lower, upper, block, len(shares), calls)
         return ReferenceDistribution(self.classes, p, counts, known)
+
+    def _of_calls(self, folds: tuple[int, ...], length: int) -> CallVariation | None:
+        """Take dependence within calls, and what is left between them, from some folds."""
+        if self.log.calls is None:
+            return None
+        if folds not in self.call_variations:
+            of_folds = [self.folds[f] for f in folds]
+            self.call_variations[folds] = call_variations(of_folds, self.cells)
+        return self.call_variations[folds][length]
 
     def _cross_validated(self, length: int, tempering: float, margin: float) -> int:
         alarms = 0
@@ -291,9 +343,11 @@ class _Search:
             alarms += self._alarms(self.learn(others, length, tempering, margin), self.folds[held])
         return alarms
 
-    def _alarms(self, reference: ReferenceDistribution, labels: Labels) -> int:
-        detector = SequentialDetector(reference, self.average_run_length, self.tolerance)
-        return len(detector.update(labels))
+    def _alarms(self, reference: ReferenceDistribution, part: _Part) -> int:
+        detector = SequentialDetector(
+            reference, self.average_run_length, self.tolerance, calls=part.calls is not None
+        )
+        return len(detector.update(part.labels, part.calls))
 
     def _delays(self, reference: ReferenceDistribution) -> tuple[Delays, ...]:
         return expected_delays(reference, self.average_run_length, self.tolerance)
@@ -302,6 +356,87 @@ class _Search:
         visible = reference.proportions >= min(VISIBLE_SHARE, float(reference.proportions.max()))
         delays = np.array(self._delays(reference))[visible]
         return float(np.log(np.minimum(delays, 1e9)).mean())
+
+
+def _quarters(log: _Part) -> list[_Part]:
+    """Cut a log into folds; where calls are known, between them."""
+    edges = np.linspace(0, len(log), FOLDS + 1).astype(int)
+    if log.calls is None:
+        return [_Part(log.labels[a:b], None) for a, b in itertools.pairwise(edges)]
+    ends = np.concatenate([[0], np.cumsum(log.calls)])
+    calls = np.searchsorted(ends, edges)
+    return [
+        _Part(log.labels[ends[a] : ends[b]], log.calls[a:b]) for a, b in itertools.pairwise(calls)
+    ]
+
+
+def _design_effects(
+    rows: Sequence[Floats], length: int, least: float
+) -> tuple[tuple[float, ...], float]:
+    """Give the design effects of all lengths of stretches, and the upper limit of one.
+
+    Parameters
+    ----------
+    rows
+        `block_ratios` of each length.
+    length
+        The longest one that counts for the limit.
+    least
+        What each design effect is at the least.
+    """
+    effects: list[float] = []
+    limit = 1.0
+    for at, of_length in enumerate(rows):
+        if not len(of_length):
+            break
+        found = float(clear(of_length))
+        effects.append(max(found, least))
+        if at <= length:
+            limit = max(limit, found * (1 + UPPER_LIMIT * relative_spread(of_length)))
+    return tuple(effects), limit
+
+
+def call_variations(
+    parts: Sequence[_Part], cells: tuple[int, NDArray[np.intp]]
+) -> list[CallVariation]:
+    """Take dependence within calls, and between them up to each length of stretches."""
+    correlations = call_correlations(parts, cells)
+    ratios: list[list[Floats]] = []
+    worth, predictions = 0.0, 0
+    for labels, calls in parts:
+        if calls is None:
+            raise ValueError("a part of a log without its calls")
+        read_with = logged_design_effects(correlations, calls)
+        worth += float((calls / read_with).sum())
+        predictions += len(labels)
+        ratios.append(_ratios(labels, cells, np.repeat(1 / read_with, calls)))
+    rows = [np.concatenate([of_part[at] for of_part in ratios]) for at in range(LENGTHS)]
+    found: list[CallVariation] = []
+    for length in range(LENGTHS):
+        effects, limit = _design_effects(rows, length, 1.0)
+        found.append(CallVariation(correlations, limit, effects, predictions / worth * limit))
+    return found
+
+
+def call_correlations(
+    parts: Sequence[_Part], cells: tuple[int, NDArray[np.intp]]
+) -> tuple[float, ...]:
+    """Upper limits of the intra-class correlations of calls of each length, NaN where unknown."""
+    counts: dict[int, list[Floats]] = {}
+    for labels, calls in parts:
+        if calls is not None:
+            for group, _, of_group in grouped(labels, calls, cells):
+                counts.setdefault(group, []).append(of_group)
+    known = np.full(len(CALL_LENGTHS), np.nan)
+    for group, found in counts.items():
+        of_group = np.concatenate(found)
+        blocks = len(of_group) // NEIGHBOURS
+        if blocks:
+            rows = block_ratios(of_group[: blocks * NEIGHBOURS].reshape(blocks, NEIGHBOURS, -1))
+            limit = clear(rows) * (1 + UPPER_LIMIT * relative_spread(rows))
+            limit = np.where(clear(rows) > 1, limit, 1.0)
+            known[group] = correlation(limit, np.median(rows[:, 2], keepdims=True))[0]
+    return tuple(known.tolist())
 
 
 def block_length(length: int) -> int:
@@ -441,7 +576,7 @@ def expected_delays(
 ) -> tuple[Delays, ...]:
     """Lorden's limit for the loss, halving and doubling of each class, times the design effect."""
     lower, upper = reference.tolerated_band(tolerance)
-    design_effect = _variation(reference).design_effect
+    design_effect = _variation(reference).worth_one
     base = reference.starting_proportions()
 
     def delay(position: int, ratio: float) -> float:
@@ -512,20 +647,23 @@ def exceptional_part(part: Exceptional, classes: Sequence[str]) -> str:
     )
 
 
-def _ratios(labels: Labels, order: NDArray[np.intp], k: int) -> list[Floats]:
+def _ratios(
+    labels: Labels, cells: tuple[int, NDArray[np.intp]], weights: Floats | None = None
+) -> list[Floats]:
     """`block_ratios` of each length of stretches, of the commonest classes and the rest as one."""
-    cells = min(CELLS, k)
-    cell = np.full(k, cells - 1)
-    cell[order[: cells - 1]] = np.arange(cells - 1)
+    size, cell_of = cells
     stretch = CHUNK * PARTS
     stretches = len(labels) // stretch
-    places = cell[labels[: stretches * stretch]] + np.repeat(np.arange(stretches) * cells, stretch)
-    counts = np.bincount(places, minlength=stretches * cells).reshape(stretches, cells)
+    kept = slice(stretches * stretch)
+    places = cell_of[labels[kept]] + np.repeat(np.arange(stretches) * size, stretch)
+    if weights is not None:
+        weights = weights[kept]
+    counts = np.bincount(places, weights, minlength=stretches * size).reshape(stretches, size)
     found: list[Floats] = []
     for _ in range(LENGTHS):
         blocks = len(counts) // NEIGHBOURS
-        whole = counts[: blocks * NEIGHBOURS].reshape(blocks, NEIGHBOURS, cells)
+        whole = counts[: blocks * NEIGHBOURS].reshape(blocks, NEIGHBOURS, size)
         found.append(block_ratios(whole.astype(np.float64)))
         longer = len(counts) // PARTS
-        counts = counts[: longer * PARTS].reshape(longer, PARTS, cells).sum(axis=1)
+        counts = counts[: longer * PARTS].reshape(longer, PARTS, size).sum(axis=1)
     return found

@@ -21,11 +21,14 @@ CHUNK = 32
 """Predictions in a chunk: bets change between chunks only."""
 
 
-def chunk_counts(labels: NDArray[np.int64], k: int) -> NDArray[np.float64]:
-    """Count whole chunks of labels: shape (T, K)."""
+def chunk_counts(
+    labels: NDArray[np.int64], k: int, weights: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Count whole chunks of labels, each once or by its weight: shape (T, K)."""
     chunks = len(labels) // CHUNK
     cells = labels + np.repeat(np.arange(chunks) * k, CHUNK)
-    return np.bincount(cells, minlength=chunks * k).reshape(chunks, k).astype(np.float64)
+    counts = np.bincount(cells, weights, minlength=chunks * k)
+    return counts.reshape(chunks, k).astype(np.float64, copy=False)
 
 
 def as_labels(values: NDArray[Any]) -> NDArray[np.int64]:

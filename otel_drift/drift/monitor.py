@@ -164,7 +164,7 @@ class DriftMonitor:
         if self.baseline is not None:
             self._window = ChiSquareWindow(self.baseline)
             self._detector = SequentialDetector(
-                self.baseline, self._average_run_length, self._tolerance
+                self.baseline, self._average_run_length, self._tolerance, calls=True
             )
         self._random = np.random.default_rng(0)
         self._clock = _Clock()
@@ -278,7 +278,7 @@ class DriftMonitor:
         self._counts += np.bincount(labels, minlength=len(self._counts))
         if self._window is None or self._detector is None or not len(labels):
             return
-        alarms = self._detector.update(self._without_order(labels, lengths))
+        alarms = self._detector.update(self._without_order(labels, lengths), lengths)
         windows = self._window.update(labels, lengths, self._detector.design_effect)
         self._p_values.extend(one.test.p_value for one in windows)
         self._clock.tick(self._detector.predictions)

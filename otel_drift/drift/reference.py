@@ -95,13 +95,15 @@ class ReferenceDistribution:
         """Digest of classes and counts (or proportions): equal for equal references only."""
         numbers = self.proportions if self.counts is None else self.counts
         known: list[Any] = [self.counts is None, self.classes, numbers.tolist()]
-        if self.variation is not None:
+        if (variation := self.variation) is not None:
             known += [
-                self.variation.design_effect,
-                self.variation.design_effects,
-                self.variation.lower.tolist(),
-                self.variation.upper.tolist(),
+                variation.design_effect,
+                variation.design_effects,
+                variation.lower.tolist(),
+                variation.upper.tolist(),
             ]
+            if variation.calls is not None:
+                known.append(variation.calls.to_json())
         content = json.dumps(known)
         return hashlib.sha256(content.encode()).hexdigest()
 

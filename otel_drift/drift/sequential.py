@@ -64,6 +64,7 @@ from otel_drift.drift.bets import (
     walks_of,
     weights_of,
 )
+from otel_drift.drift.calls import CallDependence
 from otel_drift.drift.chunks import CHUNK, checked_counts, checked_labels, chunk_counts
 from otel_drift.drift.design_effect import LiveDesignEffect
 from otel_drift.drift.projection import into_band
@@ -92,7 +93,9 @@ EXPLAINED_FOR = 512
 """Predictions for which the alarms of one drift share an explanation: there may be an alarm in
 every chunk, and explaining costs more than finding."""
 
-STATE_VERSION = 2
+STATE_VERSION = 3
+SIGNED = ("direction", "turning")
+"""Ends of the names of arrays that may hold negative numbers."""
 
 
 class SequentialDetector:
@@ -106,6 +109,9 @@ class SequentialDetector:
         Promised mean number of predictions to a false alarm, 100 to 1e12.
     tolerance
         Relative change of a class's share that is no drift, above 0 and below 1.
+    calls
+        Whether `update` is told which labels are of one call, so that those of a call that are
+        alike count as the fewer that they are worth.
 
     Raises
     ------
@@ -128,6 +134,8 @@ class SequentialDetector:
         baseline: ReferenceDistribution,
         average_run_length: float = DEFAULT_AVERAGE_RUN_LENGTH,
         tolerance: float = DEFAULT_TOLERANCE,
+        *,
+        calls: bool = False,
     ) -> None:
         self.baseline = baseline
         self.average_run_length = _checked_average_run_length(average_run_length)
@@ -142,7 +150,7 @@ class SequentialDetector:
         k, bets = len(self._base), len(self._weights)
         self._statistics = np.zeros(bets, np.float32)
         self._ages = np.zeros(bets, np.float32)
-        self._dependence = _dependence(self._base, baseline.variation)
+        self._calls, self._dependence = _dependence(self._base, baseline.variation, calls)
         self._learnt = np.zeros((len(MEMORIES), k), np.float32)
         self._lesson_chunks = min(MAXIMUM_LESSON, max(1, k // CLASSES_PER_CHUNK))
         self._unlearnt = np.zeros(k, np.float32)
@@ -154,6 +162,7 @@ class SequentialDetector:
         self.alarms = 0
         self._committed = 0
         self._pending = np.zeros(0, np.int64)
+        self._pending_weights = np.zeros(0)
         self._episode = Episode()
         self._explained: Explanation | None = None
         self._explained_at = 0
@@ -177,14 +186,16 @@ class SequentialDetector:
     def design_effect(self) -> float:
         """Predictions that count as one: the log's design effect, or the stream's if larger.
 
-        It is 1 where there was no log and there is no clear dependence.
+        It is 1 where there was no log and there is no clear dependence. It is that of class counts:
+        where calls differ in length, each row counts by what its own call is like.
         """
-        return self._dependence.measured
+        of_calls = self._calls.measured if self._calls is not None else 1.0
+        return of_calls * self._dependence.measured
 
     @property
     def dependent(self) -> bool:
         """Whether predictions depend on each other far more than the baseline allows for."""
-        return self._dependence.beyond
+        return self._dependence.beyond or (self._calls is not None and self._calls.beyond)
 
     @property
     def active(self) -> bool:
@@ -195,13 +206,15 @@ class SequentialDetector:
         """
         return self._episode.active(self.predictions)
 
-    def update(self, labels: ArrayLike) -> tuple[Alarm, ...]:
+    def update(self, labels: ArrayLike, lengths: ArrayLike | None = None) -> tuple[Alarm, ...]:
         """Take predicted classes in stream order.
 
         Parameters
         ----------
         labels
             Whole numbers from 0 to K - 1, shape (n,), n from 0 to any number.
+        lengths
+            How many of the labels each call brought, in order. By default each came alone.
 
         Returns
         -------
@@ -214,15 +227,26 @@ class SequentialDetector:
             If labels are not one-dimensional, or one is NaN, not whole or out of range. The
             detector is then as it was.
         """
-        stream = np.concatenate([self._pending, checked_labels(labels, len(self._base))])
+        new = checked_labels(labels, len(self._base))
+        weights = self._weights_of(new, lengths)
+        stream = np.concatenate([self._pending, new])
+        weights = np.concatenate([self._pending_weights, weights])
         whole = len(stream) - len(stream) % CHUNK
-        self._pending = stream[whole:].copy()
+        self._pending, self._pending_weights = stream[whole:].copy(), weights[whole:].copy()
         alarms: list[Alarm] = []
-        rows = self._rows()
-        for start in range(0, whole, rows * CHUNK):
-            block = stream[start : min(whole, start + rows * CHUNK)]
-            self._commit(chunk_counts(block, len(self._base)), alarms)
+        rows = self._rows() * CHUNK
+        for start in range(0, whole, rows):
+            part = slice(start, min(whole, start + rows))
+            counts = chunk_counts(stream[part], len(self._base), weights[part])
+            self._commit(counts, np.full(len(counts), float(CHUNK)), alarms)
         return tuple(alarms)
+
+    def _weights_of(self, labels: NDArray[np.int64], lengths: ArrayLike | None) -> Floats:
+        """Give the part of a prediction that each label counts for, by what its call is like."""
+        if lengths is None or self._calls is None:
+            return np.ones(len(labels))
+        of_calls = np.asarray(lengths, np.int64)
+        return np.repeat(1 / self._calls.update(labels, of_calls), of_calls)
 
     def update_counts(self, counts: ArrayLike) -> tuple[Alarm, ...]:
         """Take class counts of one chunk, or of several in order.
@@ -252,13 +276,16 @@ class SequentialDetector:
         chunks = checked_counts(counts, k)
         alarms: list[Alarm] = []
         if len(self._pending):
-            pending = np.bincount(self._pending, minlength=k)[None].astype(np.float64)
-            self._pending = np.zeros(0, np.int64)
-            self._commit(pending, alarms)
+            pending = np.bincount(self._pending, self._pending_weights, minlength=k)
+            self._commit(
+                pending[None].astype(np.float64), np.array([float(len(self._pending))]), alarms
+            )
+            self._pending, self._pending_weights = np.zeros(0, np.int64), np.zeros(0)
         rows = self._rows()
         for start in range(0, len(chunks), rows):
             block = chunks[start : start + rows].astype(np.float64)
-            self._commit(block[block.any(axis=1)], alarms)
+            block = block[block.any(axis=1)]
+            self._commit(block, block.sum(axis=1), alarms)
         return tuple(alarms)
 
     def explanation(self) -> Explanation:
@@ -281,7 +308,9 @@ class SequentialDetector:
             "tolerance": self.tolerance,
             "alarms": self.alarms,
             "committed": self._committed,
+            "calls": self._calls is not None,
             "pending": self._pending.tolist(),
+            "pending_weights": self._pending_weights.tolist(),
             "unlearnt_chunks": self._unlearnt_chunks,
             "last_alarm": self._episode.last_alarm,
             "started": self._episode.started,
@@ -328,18 +357,20 @@ class SequentialDetector:
                 raise ValueError(
                     f"state: {name} is {state[name]!r}, but {value!r} is wanted: start anew"
                 )
-        detector = cls(baseline, state["average_run_length"], state["tolerance"])
+        calls = bool(state.get("calls"))
+        detector = cls(baseline, state["average_run_length"], state["tolerance"], calls=calls)
         detector._restore(state)
         return detector
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         try:
             for name, values in self._arrays().items():
-                values[...] = _unpacked(state[name], values)
+                values[...] = _unpacked(state[name], values, signed=name.endswith(SIGNED))
             self.alarms = int(state["alarms"])
             self._committed = int(state["committed"])
             self._unlearnt_chunks = int(state["unlearnt_chunks"])
             self._pending = checked_labels(state["pending"], len(self._base))
+            self._pending_weights = np.array(state["pending_weights"], np.float64)
             self._episode = Episode(
                 state["last_alarm"], state["started"], tuple(int(gap) for gap in state["gaps"])
             )
@@ -355,6 +386,7 @@ class SequentialDetector:
             "cusum": self._cusum,
             "since": self._since,
             **self._dependence.arrays(),
+            **(self._calls.arrays() if self._calls is not None else {}),
         }
 
     def _rows(self) -> int:
@@ -364,17 +396,18 @@ class SequentialDetector:
     def _evidence(self) -> float:
         return float(self._weights @ self._statistics.astype(np.float64))
 
-    def _commit(self, counts: Floats, alarms: list[Alarm]) -> None:
-        """Take chunks of shape (T, K), none empty."""
+    def _commit(self, counts: Floats, sizes: Floats, alarms: list[Alarm]) -> None:
+        """Take chunks of shape (T, K), none empty, and the predictions that each is of."""
         if not len(counts):
             return
-        sizes = counts.sum(axis=1)
-        design_effect = self._dependence.update(counts)
         # Dependent predictions count as the fewer independent ones that say as much.
-        counts = counts / design_effect[:, None]
+        before = counts.sum(axis=1) / sizes
+        counts = counts / self._dependence.update(counts, before)[:, None]
+        worth = counts.sum(axis=1)
+        design_effect = sizes / worth
         learnt, lesson = self._learn(counts)
         logs = np.empty((len(counts), len(self._weights)))
-        self._fixed.log_products(counts, sizes / design_effect, out=logs[:, : self._fixed.size])
+        self._fixed.log_products(counts, worth, out=logs[:, : self._fixed.size])
         logs[:, self._fixed.size :] = learnt_log_products(
             learnt, lesson, counts, self._base, self._lower, self._upper
         )
@@ -500,10 +533,22 @@ class SequentialDetector:
         )
 
 
-def _dependence(base: Floats, variation: Variation | None) -> LiveDesignEffect:
+def _dependence(
+    base: Floats, variation: Variation | None, calls: bool
+) -> tuple[CallDependence | None, LiveDesignEffect]:
+    """Give what measures the dependence within calls, where these are known, and what measures all.
+
+    A log that did not tell its calls has taken what is alike in them for dependence as such.
+    """
     if variation is None:
-        return LiveDesignEffect(base)
-    return LiveDesignEffect(base, variation.design_effects, variation.design_effect)
+        return CallDependence(base) if calls else None, LiveDesignEffect(base)
+    if not calls or variation.calls is None:
+        return None, LiveDesignEffect(base, variation.design_effects, variation.design_effect)
+    between = variation.calls
+    return (
+        CallDependence(base, between.correlations),
+        LiveDesignEffect(base, between.design_effects, between.design_effect),
+    )
 
 
 def _ceiling(average_run_length: float, weights: Floats) -> float:
@@ -526,12 +571,13 @@ def _packed(values: NDArray[Any]) -> str:
     return base64.b85encode(zlib.compress(data)).decode()
 
 
-def _unpacked(text: str, like: NDArray[Any]) -> NDArray[Any]:
+def _unpacked(text: str, like: NDArray[Any], *, signed: bool) -> NDArray[Any]:
     try:
         data = zlib.decompressobj().decompress(base64.b85decode(text), like.nbytes + 1)
     except zlib.error as error:
         raise ValueError(str(error)) from error
     values = np.frombuffer(data, like.dtype.newbyteorder("<"))
-    if values.size != like.size or not np.isfinite(values).all() or (values < 0).any():
+    wrong = ~np.isfinite(values) if signed else ~(np.isfinite(values) & (values >= 0))
+    if values.size != like.size or wrong.any():
         raise ValueError(f"{values.size} values, {like.size} expected, finite and at least 0")
     return values.reshape(like.shape)

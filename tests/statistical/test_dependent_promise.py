@@ -50,6 +50,29 @@ def test_at_the_baseline_and_at_the_edge_of_the_band(truth, unit, correlation):
         assert_promise(*found, 5_000)
 
 
+@pytest.mark.parametrize("truth", ["2 even", "10 even"])
+def test_calls_whose_rows_are_all_alike_keep_it_without_a_log(truth):
+    """Calls of different lengths: each is read as one row, from the first.
+
+    Not so where a class is in few calls (0.99/0.01): most calls do not tell that they are alike.
+    """
+    p, average_run_length, runs = TRUTHS[truth], 5_000, 100
+    length = int(LENGTH * average_run_length)
+    for seed, q in enumerate((p, vertex(p, np.arange(len(p)), 0.2))):
+        alarms, first = np.zeros(runs), np.zeros(runs)
+        for run in range(runs):
+            rng = np.random.default_rng([30 + seed, run])
+            lengths = rng.choice([1, 4, 32], length // 8)
+            lengths = lengths[: int(np.searchsorted(np.cumsum(lengths), length))]
+            labels = np.repeat(stream(rng, q, len(lengths)), lengths)
+            detector = SequentialDetector(
+                Baseline.from_proportions(p), average_run_length, calls=True
+            )
+            found = detector.update(labels, lengths)
+            alarms[run], first[run] = len(found), found[0].prediction if found else len(labels)
+        assert_promise(alarms, first, average_run_length)
+
+
 def test_a_smaller_design_effect_does_not_keep_it():
     """Half the size of the units is too little: the simulation can tell."""
     p = TRUTHS["10 even"]

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from otel_drift.drift.chunks import CHUNK, chunk_counts
-from otel_drift.drift.design_effect import LENGTHS, UNKNOWN, LiveDesignEffect, by_chance
+from otel_drift.drift.design_effect import LENGTHS, UNKNOWN, LiveDesignEffect
+from otel_drift.drift.dispersion import by_chance
 
 EVEN = np.full(10, 0.1)
 FIRST_BLOCK = 32

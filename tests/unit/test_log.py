@@ -59,7 +59,7 @@ def test_times_may_be_numbers_texts_or_datetimes():
             "either all or none must name their time zone",
         ),
         ({"times": [1, 2, 3]}, "times: 3 values, but there are 2 labels"),
-        ({"calls": [1]}, "calls or keys: 1 values, but there are 2 labels"),
+        ({"calls": [1]}, "calls: 1 values, but there are 2 labels"),
         ({"classes": ["a"]}, "label 1: must be a whole number from 0 to 0"),
     ],
 )

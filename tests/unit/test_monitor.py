@@ -86,9 +86,10 @@ def test_tests_and_detector_see_the_stream_in_order():
     for call in calls:
         monitor.update(call)
     reserved = baseline.with_reserved_classes()
-    detector, window = SequentialDetector(reserved), ChiSquareWindow(reserved)
-    detector.update(np.concatenate(calls))
-    expected = window.update(np.concatenate(calls), [len(call) for call in calls])
+    detector, window = SequentialDetector(reserved, calls=True), ChiSquareWindow(reserved)
+    lengths = [len(call) for call in calls]
+    detector.update(np.concatenate(calls), lengths)
+    expected = window.update(np.concatenate(calls), lengths)
     assert monitor.snapshot().evidence == pytest.approx(detector.evidence, rel=1e-9)
     assert monitor.take_p_values() == [one.test.p_value for one in expected]
 
@@ -189,9 +190,11 @@ def test_reading_changes_nothing_and_results_are_handed_out_once():
 def test_an_alarm_names_the_class_and_the_time_of_its_onset():
     random = np.random.default_rng(4)
     monitor = DriftMonitor(Baseline.uniform(10))
-    monitor.update(random.integers(0, 10, size=3_000))
+    for _ in range(30):
+        monitor.update(random.integers(0, 10, size=100))
     before = monitor.snapshot()
-    monitor.update(random.integers(1, 10, size=1_000))
+    for _ in range(10):
+        monitor.update(random.integers(1, 10, size=100))
     alarm = monitor.snapshot().last_alarm
     assert not before.active
     assert [one.name for one in alarm.moved] == ["0"]

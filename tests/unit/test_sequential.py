@@ -416,7 +416,7 @@ def test_state_is_refused_with_the_reason():
     state = detector.state()
     with pytest.raises(ValueError, match="baseline"):
         SequentialDetector.from_state(Baseline.uniform(11), state)
-    with pytest.raises(ValueError, match=r"version is 999, but 2 is wanted"):
+    with pytest.raises(ValueError, match=r"version is 999, but 3 is wanted"):
         SequentialDetector.from_state(Baseline.uniform(10), {**state, "version": 999})
     with pytest.raises(ValueError, match="average_run_length is 1000000"):
         SequentialDetector.from_state(Baseline.uniform(10), state, average_run_length=1e7)
