@@ -22,6 +22,7 @@ import argparse
 import math
 import sys
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -178,15 +179,18 @@ def _replay(options: argparse.Namespace) -> int:
     from otel_drift.drift.sequential import SequentialDetector
 
     baseline = Baseline.load(options.file, options.output)
-    detector = SequentialDetector(baseline, options.average_run_length, options.tolerance)
-    for alarm in detector.update(_labels(options.labels)):
+    log = _replayed(options, baseline.classes).first_of_units()
+    detector = SequentialDetector(
+        baseline, options.average_run_length, options.tolerance, calls=log.calls is not None
+    )
+    for alarm in detector.update(log.labels, log.calls):
         moved = "; ".join(
             f"class {baseline.classes[one.position]} from {one.baseline:.2%} to {one.estimate:.2%}"
             for one in alarm.moved
         )
         print(
-            f"prediction {alarm.prediction:,}: {moved or 'several classes'}, "
-            f"since prediction {alarm.prediction - alarm.age:,}"
+            f"{_place(log, alarm.prediction)}: {moved or 'several classes'}, "
+            f"since {_place(log, alarm.prediction - alarm.age)}"
         )
     print(
         f"{detector.predictions:,} predictions, {detector.alarms:,} alarms, "
@@ -237,12 +241,35 @@ def _configuration(options: argparse.Namespace) -> int:
     return 0
 
 
-def _labels(path: Path) -> Any:
+def _replayed(options: argparse.Namespace, classes: Sequence[str]) -> PredictionLog:
+    """Read a log, or bare class indices."""
     import numpy as np
 
+    from otel_drift.baselines.log import prediction_log, read_log
+
+    path: Path = options.labels
+    if path.suffix in (".csv", ".npz", ".parquet"):
+        columns = {name: getattr(options, name) for name in ("label", "time", "call", "key")}
+        return read_log(path, **columns, classes=classes)
     if path.suffix == ".npy":
-        return np.load(path, allow_pickle=False)
-    return np.loadtxt(path, dtype=np.int64, ndmin=1)
+        return prediction_log(np.load(path, allow_pickle=False), classes=classes)
+    return prediction_log(np.loadtxt(path, dtype=np.int64, ndmin=1), classes=classes)
+
+
+def _place(log: PredictionLog, prediction: int) -> str:
+    """Say which prediction, and when it was made if that is known."""
+    text = f"prediction {prediction:,}"
+    if log.times is None:
+        return text
+    at = datetime.fromtimestamp(float(log.times[max(0, prediction - 1)]), UTC)
+    return f"{text} ({at:%Y-%m-%d %H:%M:%S} UTC)"
+
+
+def _add_columns(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--label", default="label", help="column of the predicted classes")
+    command.add_argument("--time", help='column of times; "time" if there is one')
+    command.add_argument("--call", help='column of calls; "call" if there is one')
+    command.add_argument("--key", help='column of sessions or users; "key" if there is one')
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -269,10 +296,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     command.add_argument("--model", help="name of the model in Prometheus")
     command.add_argument("--days", type=float, default=14.0, help="how far back (14)")
-    command.add_argument("--label", default="label", help="column of the predicted classes")
-    command.add_argument("--time", help='column of times; "time" if there is one')
-    command.add_argument("--call", help='column of calls; "call" if there is one')
-    command.add_argument("--key", help='column of sessions or users; "key" if there is one')
+    _add_columns(command)
     command.add_argument("--classes", help="all classes that can occur, with commas between")
     command.add_argument("--baseline", type=Path, help="take classes and decision from this file")
     command.add_argument("--output", help="which output of the model")
@@ -289,7 +313,10 @@ def _parser() -> argparse.ArgumentParser:
     command = commands.add_parser("replay", help="find drift in a log of predicted classes")
     command.set_defaults(command=_replay)
     command.add_argument("file", type=Path, help="baseline file")
-    command.add_argument("labels", type=Path, help="class indices: .npy, or text, one a line")
+    command.add_argument(
+        "labels", type=Path, help="as for calibrate; or class indices: .npy, or text, one a line"
+    )
+    _add_columns(command)
     command.add_argument("--output", help="which output's baseline")
     command.add_argument("--tolerance", type=float, default=0.2)
     command.add_argument("--average-run-length", type=float, default=1e7)

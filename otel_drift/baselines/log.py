@@ -57,6 +57,18 @@ class PredictionLog(NamedTuple):
         """On average over the log."""
         return len(self.labels) / self.seconds if self.seconds else None
 
+    def first_of_units(self) -> PredictionLog:
+        """Give what is tested: the first prediction of each session, or all where none are known.
+
+        >>> prediction_log([0, 1, 1, 0], keys=["a", "a", "b", "a"]).first_of_units().labels.tolist()
+        [0, 1]
+        """
+        if self.units is None:
+            return self
+        first = np.sort(np.unique(self.units, return_index=True)[1])
+        times = None if self.times is None else self.times[first]
+        return self._replace(labels=self.labels[first], times=times, units=None)
+
 
 def prediction_log(
     labels: Iterable[Any],

@@ -51,6 +51,24 @@ def test_replay_finds_the_drift_and_says_so_by_its_exit_status(tmp_path, capsys)
     assert "class 9 from 10.00% to 0." in capsys.readouterr().out
 
 
+def test_replay_reads_calls_keys_and_times_of_a_log(tmp_path, capsys):
+    path = Baseline.uniform(10).save(tmp_path / "a.json")
+    random = np.random.default_rng(2)
+    of_call = random.integers(0, 10, size=1_000)
+    log = {"label": np.repeat(of_call, 100), "time": np.repeat(np.arange(1_000) * 60, 100)}
+    calls = {"call": np.repeat(np.arange(1_000), 100)}
+    np.savez(tmp_path / "calls.npz", **log, **calls)
+    np.savez(tmp_path / "keys.npz", **log, key=calls["call"])
+    assert main(["replay", str(path), str(tmp_path / "calls.npz")]) == 0
+    assert "100,000 predictions, 0 alarms" in capsys.readouterr().out
+    assert main(["replay", str(path), str(tmp_path / "keys.npz")]) == 0
+    assert "1,000 predictions, 0 alarms" in capsys.readouterr().out
+    drifted = np.concatenate([random.integers(0, 10, 9_000), random.integers(0, 9, 1_000)])
+    np.savez(tmp_path / "drifted.npz", label=drifted, time=np.arange(10_000))
+    assert main(["replay", str(path), str(tmp_path / "drifted.npz")]) == 1
+    assert "(1970-01-01 02:3" in capsys.readouterr().out
+
+
 def test_broken_files_are_named(tmp_path, capsys):
     assert main(["baseline", str(tmp_path / "none.json")]) == 2
     assert "none.json: there is no such baseline file" in capsys.readouterr().err
