@@ -18,7 +18,7 @@ False
 (True, True)
 
 Labels only wait in a buffer while predictions are made; counts, tests and evidence are worked out
-when a snapshot is taken, or when the buffer is full.
+when a snapshot is taken, when the buffer is full, or in pieces by whoever calls `work`.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ T = TypeVar("T")
 BUFFERED_CALLS = 256
 BUFFERED_LABELS = 65_536
 """Calls and labels from which on the buffer is worked off at once."""
+NOTHING, WORTH_NOTHING = np.zeros(0, np.int64), np.zeros(0)
 UNREAD_P_VALUES = 100_000
 """What is kept for a reader that does not come."""
 
@@ -153,6 +154,7 @@ class DriftMonitor:
         """Forget all predictions, and make the lock anew: for the child of a fork."""
         self._lock = threading.Lock()
         self._buffer: deque[Entry] = deque()
+        self._calls = Calls()
         self._keys = Keys()
         self._buffered = 0
         self._counts = np.zeros(len(self.classes), dtype=np.int64)
@@ -198,10 +200,26 @@ class DriftMonitor:
             Which unit (visit, user) each is of, shape (n,). The first of each unit is tested, the
             others are counted only.
         """
-        self._buffer.append(labels if keys is None else (labels, keys))
+        self.hold(labels, keys)
         self._buffered += len(labels)  # may miss a few under threads: it bounds, it does not count
         if len(self._buffer) >= BUFFERED_CALLS or self._buffered >= BUFFERED_LABELS:
             self._drain(wait=False)
+
+    def hold(self, labels: Labels, keys: NDArray[np.int64] | None = None) -> None:
+        """Take labels as `append` does; it is for others to call `work` before there are many."""
+        self._buffer.append(labels if keys is None else (labels, keys))
+
+    def work(self, most: int) -> bool:
+        """Work off about so many labels; tell whether there are more.
+
+        Parameters
+        ----------
+        most
+            At least 1. What is found does not depend on it.
+        """
+        with self._lock:
+            self._work(most)
+            return bool(self._calls.lengths or self._buffer)
 
     def carry_over(self, earlier: DriftMonitor) -> None:
         """Take the class counts of a monitor that this one replaces; it starts again at 0.
@@ -262,23 +280,20 @@ class DriftMonitor:
         if not self._lock.acquire(blocking=wait):
             return  # whoever holds it takes these labels too, or the next call does
         try:
-            while entries := list(itertools.islice(_taken(self._buffer), BUFFERED_CALLS)):
+            while self._calls.lengths or self._buffer:
                 self._buffered = 0
-                self._take(entries)
+                self._work(BUFFERED_LABELS)
         finally:
             self._lock.release()
 
-    def _take(self, entries: list[Entry]) -> None:
-        calls = [self._first_of_units(*one) if type(one) is tuple else one for one in entries]
-        lengths = [len(call) for call in calls]
-        labels = self._known(np.concatenate(calls))
-        if self._first is not None and self.baseline is None:
-            learnt = self._learn(labels, self._first)
-            labels, lengths = labels[learnt:], _without_first(learnt, lengths)
+    def _work(self, most: int) -> None:
+        if not self._calls.lengths:
+            self._calls = self._next_calls(most)
+        labels, worth, lengths = self._calls.take(most)
         self._counts += np.bincount(labels, minlength=len(self._counts))
         if self._window is None or self._detector is None or not len(labels):
             return
-        alarms = self._detector.update(self._without_order(labels, lengths), lengths)
+        alarms = self._detector.update_worth(labels, worth)
         windows = self._window.update(labels, lengths, self._detector.design_effect)
         self._p_values.extend(one.test.p_value for one in windows)
         self._clock.tick(self._detector.predictions)
@@ -291,6 +306,27 @@ class DriftMonitor:
             )
         if not self._detector.active:
             self._events.ended(self._clock.time_of(self._detector.predictions))
+
+    def _next_calls(self, most: int) -> Calls:
+        """Take whole calls out of the buffer, of about so many labels."""
+        calls: list[Labels] = []
+        labels = 0
+        for entry in itertools.islice(_taken(self._buffer), BUFFERED_CALLS):
+            calls.append(self._first_of_units(*entry) if isinstance(entry, tuple) else entry)
+            labels += len(calls[-1])
+            if labels >= most:
+                break
+        if not calls:
+            return Calls()
+        lengths = [len(call) for call in calls]
+        known = self._known(np.concatenate(calls))
+        if self._first is not None and self.baseline is None:
+            learnt = self._learn(known, self._first)
+            known, lengths = known[learnt:], _without_first(learnt, lengths)
+        labels_in_calls = self._without_order(known, lengths)
+        if self._detector is None:
+            return Calls(labels_in_calls, np.ones(len(known)), lengths)
+        return Calls(labels_in_calls, self._detector.worth(labels_in_calls, lengths), lengths)
 
     def _known(self, labels: Labels) -> NDArray[np.int64]:
         """Give indices of classes, with what is out of range put to ``invalid`` or ``other``."""
@@ -332,6 +368,45 @@ class DriftMonitor:
             self._set_baseline(learnt, ())
             self._start_tests()
         return min(wanted, len(labels))
+
+
+class Calls:
+    """Labels of whole calls, and what each counts as, which can be taken in pieces.
+
+    >>> calls = Calls(np.array([0, 1, 2, 3, 4]), np.full(5, 0.5), [2, 3])
+    >>> calls.take(3)
+    (array([0, 1, 2]), array([0.5, 0.5, 0.5]), [2])
+    >>> calls.take(3)
+    (array([3, 4]), array([0.5, 0.5]), [2])
+    >>> calls.lengths
+    []
+    """
+
+    __slots__ = ("_labels", "_worth", "lengths")
+
+    def __init__(
+        self,
+        labels: NDArray[np.int64] = NOTHING,
+        worth: NDArray[np.float64] = WORTH_NOTHING,
+        lengths: Sequence[int] = (),
+    ) -> None:
+        self._labels, self._worth = labels, worth
+        self.lengths = list(lengths)
+        """How many labels of each call are left."""
+
+    def take(self, most: int) -> tuple[NDArray[np.int64], NDArray[np.float64], list[int]]:
+        """Take at most so many labels, what they count as, and how many each call has of these."""
+        if len(self._labels) <= most:
+            taken = self._labels, self._worth, self.lengths
+            self._labels, self._worth, self.lengths = NOTHING, WORTH_NOTHING, []
+            return taken
+        labels, self._labels = self._labels[:most], self._labels[most:]
+        worth, self._worth = self._worth[:most], self._worth[most:]
+        ends = np.cumsum(self.lengths)
+        ended = int(np.searchsorted(ends, most, side="right"))
+        lengths, self.lengths = self.lengths[:ended], self.lengths[ended:]
+        self.lengths[0] -= most - sum(lengths)
+        return labels, worth, lengths
 
 
 class _Clock:

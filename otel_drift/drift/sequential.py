@@ -42,7 +42,7 @@ from __future__ import annotations
 import base64
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -228,9 +228,40 @@ class SequentialDetector:
             detector is then as it was.
         """
         new = checked_labels(labels, len(self._base))
-        weights = self._weights_of(new, lengths)
-        stream = np.concatenate([self._pending, new])
-        weights = np.concatenate([self._pending_weights, weights])
+        whole = np.ones(len(new), np.int64) if lengths is None else np.asarray(lengths, np.int64)
+        return self.update_worth(new, self.worth(new, whole))
+
+    def worth(self, labels: NDArray[np.int64], lengths: Sequence[int] | Indices) -> Floats:
+        """Say what the labels of whole calls count as: 1, or less where those of a call are alike.
+
+        Parameters
+        ----------
+        labels
+            Whole numbers from 0 to K - 1 in stream order, shape (n,).
+        lengths
+            How many of them each call brought, in order.
+
+        Returns
+        -------
+        shape (n,). That of a call follows from the calls before it alone.
+        """
+        if self._calls is None:
+            return np.ones(len(labels))
+        of_calls = np.asarray(lengths, np.int64)
+        return np.repeat(1 / self._calls.update(labels, of_calls), of_calls)
+
+    def update_worth(self, labels: NDArray[np.int64], worth: Floats) -> tuple[Alarm, ...]:
+        """Take labels that count as `worth` has said, in pieces of any size.
+
+        Parameters
+        ----------
+        labels
+            Whole numbers from 0 to K - 1 in stream order, shape (n,): not checked.
+        worth
+            What each counts as, above 0 and at most 1, shape (n,).
+        """
+        stream = np.concatenate([self._pending, labels])
+        weights = np.concatenate([self._pending_weights, worth])
         whole = len(stream) - len(stream) % CHUNK
         self._pending, self._pending_weights = stream[whole:].copy(), weights[whole:].copy()
         alarms: list[Alarm] = []
@@ -240,13 +271,6 @@ class SequentialDetector:
             counts = chunk_counts(stream[part], len(self._base), weights[part])
             self._commit(counts, np.full(len(counts), float(CHUNK)), alarms)
         return tuple(alarms)
-
-    def _weights_of(self, labels: NDArray[np.int64], lengths: ArrayLike | None) -> Floats:
-        """Give the part of a prediction that each label counts for, by what its call is like."""
-        if lengths is None or self._calls is None:
-            return np.ones(len(labels))
-        of_calls = np.asarray(lengths, np.int64)
-        return np.repeat(1 / self._calls.update(labels, of_calls), of_calls)
 
     def update_counts(self, counts: ArrayLike) -> tuple[Alarm, ...]:
         """Take class counts of one chunk, or of several in order.

@@ -16,18 +16,19 @@ import functools
 import logging
 import threading
 from collections.abc import Callable
+from time import perf_counter
 from typing import Any, NamedTuple, cast
 
+from opentelemetry.context import Context, get_current
 from opentelemetry.instrumentation.utils import is_instrumentation_enabled
 
 from otel_drift.keras.introspection import (
-    never,
     says_training,
     symbolic_scope,
     tensorflow_recording,
 )
 from otel_drift.keras.training_step import possible_step
-from otel_drift.telemetry.invocation import Invocation
+from otel_drift.telemetry.invocation import Method
 from otel_drift.telemetry.recorder import ModelRecorder
 from otel_drift.telemetry.session import Session
 
@@ -79,8 +80,8 @@ class Patch:
         self._before: dict[str, Any] = {}
         self._building = symbolic_scope()
         backend = keras.backend.backend()
-        self._compiling: Callable[[], bool] = never
-        self._recording_gradients: Callable[[], bool] = never
+        self._compiling: Callable[[], bool] | None = None
+        self._recording_gradients: Callable[[], bool] | None = None
         self._torch = backend == "torch"
         if self._torch:
             from torch.compiler import is_compiling  # pyright: ignore # only where torch is
@@ -113,7 +114,7 @@ class Patch:
 
     def reset(self) -> None:
         """Start anew in the child of a fork, which may have happened inside a call."""
-        self._inside = Inside()
+        self._inside.model = False
 
     def _set(self, name: str, function: Callable[..., Any]) -> None:
         # Named after where it is found, so that cloudpickle sends a bound method of a model by this
@@ -133,88 +134,100 @@ class Patch:
         return lambda model: before.__get__(model, cls)
 
     def _observing(self, name: str, method: str) -> Callable[..., Any]:
-        compiling, following = self._compiling, self._next(name)
+        # One function, and its variables: after a model has run, nothing of ours is in the
+        # processor's caches, and each function and object that is touched costs anew.
+        compiling, following, inside = self._compiling, self._next(name), self._inside
+        is_call, step = method == "call", possible_step if self._torch else None
+        recorded_by = self._recorded_by
 
         @functools.wraps(getattr(self._class, name))
         def observed(model: Any, *args: Any, **kwargs: Any) -> Any:
             call = following(model)
-            if compiling() or not self._enabled or self._inside.model:
+            if (
+                (compiling is not None and compiling())  # first: a compiler must not see the rest
+                or inside.model
+                or not self._enabled
+            ):
                 return call(*args, **kwargs)
-            return self._outermost(method, model, call, args, kwargs)
+            inside.model = True
+            try:
+                recorded, context = recorded_by(method, model, args, kwargs)
+                if recorded is None:
+                    return call(*args, **kwargs)
+                invocation = recorded.started() if recorded.recorder.traced else None
+                start = perf_counter()
+                try:
+                    y = call(*args, **kwargs)
+                except BaseException as error:
+                    recorded.raised(error, perf_counter() - start, context, invocation)
+                    raise
+                seconds = perf_counter() - start
+                may_train = is_call and step is not None and kwargs.get("training") is None
+                recorded.returned(
+                    y,
+                    seconds,
+                    context,
+                    invocation,
+                    model,
+                    args,
+                    kwargs,
+                    step if may_train else None,
+                )
+                return y
+            finally:
+                inside.model = False
 
         return observed
 
     def _marking(self, name: str) -> Callable[..., Any]:
-        compiling, following = self._compiling, self._next(name)
+        compiling, following, inside = self._compiling, self._next(name), self._inside
 
         @functools.wraps(getattr(self._class, name))
         def marked(model: Any, *args: Any, **kwargs: Any) -> Any:
             call = following(model)
-            if compiling() or not self._enabled or self._inside.model:
+            if (compiling is not None and compiling()) or inside.model or not self._enabled:
                 return call(*args, **kwargs)
-            self._inside.model = True
+            inside.model = True
             try:
                 return call(*args, **kwargs)
             finally:
-                self._inside.model = False
+                inside.model = False
 
         return marked
 
-    def _outermost(
-        self, method: str, model: Any, call: Callable[..., Any], args: Any, kwargs: Any
-    ) -> Any:
-        self._inside.model = True
-        try:
-            recorder = self._recorder_for(method, model, args, kwargs)
-            if recorder is None:
-                return call(*args, **kwargs)
-            invocation = Invocation(recorder, method)
-            try:
-                y = call(*args, **kwargs)
-            except BaseException as error:
-                invocation.fail(error)
-                raise
-            invocation.stop(
-                y,
-                x=args[0] if args else next(iter(kwargs.values()), None),
-                model=model,
-                training_step=self._training_step(method, kwargs),
-            )
-            return y
-        finally:
-            self._inside.model = False
-
-    def _recorder_for(
+    def _recorded_by(
         self, method: str, model: Any, args: Any, kwargs: Any
-    ) -> ModelRecorder | None:
-        """Give the recorder of a call that may be a prediction: never raises."""
+    ) -> tuple[Method | None, Context | None]:
+        """Give what a call that may be a prediction is recorded by, and its context: never raises.
+
+        None for a call that is not to be recorded, and for an empty context.
+        """
         try:
-            if not is_instrumentation_enabled():
-                return None
+            context = get_current() or None
+            if context is not None and not is_instrumentation_enabled():
+                return None, None
             if method == "call" and self._not_predicting(args, kwargs):
-                return None
+                return None, None
             state: ModelState | None = model.__dict__.get(STATE)
             recorder = None if state is None else state.recorder
             if recorder is None or recorder.closed:
                 recorder = self._recorder_of(model)
-            if recorder is not None and recorder.pending.calls:
-                recorder.settle(collecting=False)
-            return recorder
+                if recorder is None:
+                    return None, None
+            if not recorder.alive and not recorder.comes_alive():
+                return None, None
+            if recorder.undecided.calls:
+                recorder.decide()
+            return recorder.methods[method], context
         except Exception:
             logger.warning("a prediction is not recorded", exc_info=True)
-            return None
+            return None, None
 
     def _not_predicting(self, args: Any, kwargs: Any) -> bool:
         """Whether a call can be told beforehand to train, or to build another model."""
         return (
-            says_training(kwargs.get("training"))
+            (bool(kwargs) and says_training(kwargs.get("training")))
             or (bool(args) and type(args[0]) is self._symbolic)
             or self._building()
-            or self._recording_gradients()
+            or (self._recording_gradients is not None and self._recording_gradients())
         )
-
-    def _training_step(self, method: str, kwargs: Any) -> Callable[..., Any] | None:
-        """Give what finds the sign of a training step, where nothing rules one out."""
-        if self._torch and method == "call" and kwargs.get("training") is None:
-            return possible_step
-        return None

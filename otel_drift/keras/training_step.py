@@ -4,14 +4,22 @@ A training loop written by hand calls ``model(x)`` as serving does: gradients ar
 and ``model.training`` is true on a fresh model. What differs comes later: a backward pass, an
 optimizer's step or the accumulation of gradients change the version of a parameter or of its
 gradient.
+
+The parameter that is watched is one that gradients flow to from this very output: the nearest in
+the graph that torch has recorded, mostly the bias of the last layer. Layers may be frozen, and
+weights replaced, at any time.
 """
 
 from __future__ import annotations
 
 import weakref
+from collections import deque
 from typing import Any
 
 from otel_drift.outputs.structure import leaves
+
+NODES = 1_000
+"""How far the graph is searched: to the last layer it is a few steps."""
 
 
 def possible_step(model: Any, y: Any) -> StepSign | None:
@@ -29,8 +37,18 @@ def possible_step(model: Any, y: Any) -> StepSign | None:
     StepSign or None
         None if no gradients can flow back from what it returned.
     """
+    try:
+        if not y.requires_grad:
+            return None
+        # Mostly a softmax of a sum with a bias. The nodes are asked one by one, since nothing of
+        # the graph may be kept: it keeps all that the layers have computed.
+        parameter = y.grad_fn.next_functions[0][0].next_functions[-1][0].variable
+        if parameter.is_leaf and type(parameter).__name__ == "Parameter":
+            return StepSign(y, parameter)
+    except (AttributeError, IndexError, TypeError):
+        pass  # another kind of output, or another graph
     output = _with_gradients(y)
-    return None if output is None else StepSign(model, output)
+    return None if output is None else StepSign(output, _nearest_parameter(output.grad_fn, model))
 
 
 def _with_gradients(y: Any) -> Any:
@@ -43,24 +61,40 @@ def _with_gradients(y: Any) -> Any:
     return None
 
 
+def _nearest_parameter(node: Any, model: Any) -> Any:
+    """Give the parameter that is nearest to an output in the graph; the model's last if none is."""
+    nodes: deque[Any] = deque([node])
+    seen = {node}
+    while nodes and len(seen) < NODES:
+        node = nodes.popleft()
+        parameter = getattr(node, "variable", None)
+        if type(parameter).__name__ == "Parameter":
+            return parameter
+        others: tuple[tuple[Any, int], ...] = getattr(node, "next_functions", ())
+        for following, _ in reversed(others):
+            if following is not None and following not in seen:
+                seen.add(following)
+                nodes.append(following)
+    return next((one.value for one in reversed(model.trainable_variables)), None)
+
+
 class StepSign:
     """The sign that a training step came of a call: a parameter is not as it was.
 
     Parameters
     ----------
-    model
-        A Keras model on torch. Only the smaller of its last two trainable parameters, mostly a
-        bias, is kept alive: the answer must not be lost when a program drops its model.
+    output
+        What the model returned; not kept alive.
+    parameter
+        Is kept alive: the answer must not be lost when a program drops its model.
     """
 
     __slots__ = ("_parameter", "_signature", "output")
 
-    def __init__(self, model: Any, output: Any) -> None:
+    def __init__(self, output: Any, parameter: Any) -> None:
         self.output = weakref.ref(output)
-        # Looked up anew each time: layers may be frozen, and weights replaced, at any time.
-        last = [variable.value for variable in model.trainable_variables[-2:]]
-        self._parameter = min(last, key=lambda parameter: parameter.numel(), default=None)
-        self._signature = _signature(self._parameter)
+        self._parameter = parameter
+        self._signature = _signature(parameter)
 
     def unchanged(self) -> bool:
         """Whether neither the parameter nor its gradient has changed; true if there is none."""
@@ -71,11 +105,9 @@ def _signature(parameter: Any) -> tuple[int, int, int]:
     if parameter is None:
         return (0, 0, 0)
     gradient = parameter.grad
-    return (
-        _version(parameter),
-        0 if gradient is None else id(gradient),
-        0 if gradient is None else _version(gradient),
-    )
+    if gradient is None:
+        return (_version(parameter), 0, 0)
+    return (_version(parameter), id(gradient), _version(gradient))
 
 
 def _version(tensor: Any) -> int:

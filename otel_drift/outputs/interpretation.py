@@ -34,8 +34,8 @@ class Series(NamedTuple):
     has_baseline: bool
     decision: Decision | None
     """What the baseline says of how to read it."""
-    append: Callable[[Labels], None]
-    """Takes labels that nobody else will change."""
+    hold: Callable[[Labels], None]
+    """Takes labels that nobody else will change; nothing is worked out."""
 
 
 class Interpretation(NamedTuple):

@@ -19,14 +19,14 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from otel_drift.drift.reference import OTHER
 from otel_drift.outputs.arrays import TRACED, UNREADABLE, Later, is_traced, read
-from otel_drift.outputs.decision import Decision, Labels
+from otel_drift.outputs.decision import Argmax, Decision, Labels
 from otel_drift.outputs.interpretation import (
     Interpretation,
     Series,
@@ -35,6 +35,7 @@ from otel_drift.outputs.interpretation import (
     undecidable,
 )
 from otel_drift.outputs.structure import leaves, parts
+from otel_drift.outputs.usual import argmax_of
 
 logger = logging.getLogger(__name__)
 
@@ -55,11 +56,11 @@ class Failed(Protocol):
 class KnownOutput:
     """One output of which it is settled how it is read."""
 
-    __slots__ = ("_appends", "_positions", "_row_shape", "_shape", "decision")
+    __slots__ = ("_holds", "_positions", "_row_shape", "_shape", "decision")
 
     def __init__(self, decision: Decision, series: list[Series], shape: tuple[int, ...]) -> None:
         self.decision = decision
-        self._appends = tuple(one.append for one in series)
+        self._holds = tuple(one.hold for one in series)
         self._shape, self._row_shape = shape, shape[1:]
         self._positions = {name: index for index, name in enumerate(series[0].classes)}
 
@@ -78,11 +79,21 @@ class KnownOutput:
                 f"output of shape {values.shape}: is read as {self.decision.kind}, "
                 f"since it first had the shape {self._shape}"
             )
-        return list(zip(self._appends, self.decision.labels(values), strict=True))
+        return list(zip(self._holds, self.decision.labels(values), strict=True))
 
     def batches_of_labels(self, labels: Labels) -> list[Batch]:
         """Take labels that a device has decided."""
-        return [(self._appends[0], labels)]
+        return [(self._holds[0], labels)]
+
+    def labels_of(self, first: Any) -> Callable[[Any], Labels | None] | None:
+        """Give what makes labels of arrays like this one: of that type, with as many classes.
+
+        It gives None for an array that needs a closer look, as with a NaN in it. There is none for
+        other decisions than the largest of each row's scores.
+        """
+        if type(self.decision) is not Argmax or len(self._shape) != 2 or self._shape[1] < 2:
+            return None
+        return argmax_of(cast("type[Any]", type(first)), self._shape[1])
 
     def _numbered(self, names: NDArray[Any]) -> NDArray[np.int64]:
         """Turn class names into labels."""
@@ -146,6 +157,9 @@ class OutputReader:
         self._learning = learning
         self._known: dict[str, KnownOutput | None] = {}
         """By output name; None where it is settled that it is not read."""
+        self.usual: dict[type[Any], Callable[[Any], Labels | None]] = {}
+        """What makes labels of the only output, by the type of its arrays. Where it gives None, or
+        there is none, `read` tells more."""
         self._said_traced = False
         self.reset()
 
@@ -183,6 +197,8 @@ class OutputReader:
                 values = read(value, known is not None and known.decision.on_device)
                 if type(values) is np.ndarray and known is not None:
                     now.extend(known.batches(values))
+                    if value is y:
+                        self._learn_usual(known, y)
                 elif values is TRACED:
                     self._say_traced(value)
                     return None
@@ -194,6 +210,19 @@ class OutputReader:
                 what = f"{self._model_name}: output {output!r} cannot be counted"
                 self._failed("output", what, subject=output)
         return Found(_rows_of(y), now, later)
+
+    def hold_usual(self, labels: Labels) -> None:
+        """Take labels that one of `usual` has made."""
+        known = self._known["output"]
+        if known is not None:
+            for hold, one in known.batches_of_labels(labels):
+                hold(one)
+
+    def _learn_usual(self, known: KnownOutput, y: Any) -> None:
+        """Make what reads such arrays with the least effort from now on."""
+        if self._function is None and type(y) not in self.usual:
+            labels_of = known.labels_of(y)
+            self.usual = {**self.usual, type(y): labels_of or _none}
 
     def _read_other(self, output: str, value: Any, values: Any, model: Any, only: bool) -> Found:
         """Read what is seen for the first time, not ready yet, or not to be read at all."""
@@ -276,6 +305,10 @@ class OutputReader:
             "can count it",
             self._model_name,
         )
+
+
+def _none(_: Any) -> None:
+    """Leave it to `OutputReader.read`."""
 
 
 def _rows_of(y: Any) -> int:

@@ -21,6 +21,7 @@ from opentelemetry.metrics import Histogram
 
 from otel_drift.drift.exported_classes import Exported
 from otel_drift.drift.monitor import DriftMonitor, DriftSnapshot
+from otel_drift.telemetry.backlog import BACKLOG
 from otel_drift.telemetry.drift_function import UserTestResult
 from otel_drift.telemetry.log_record import emit_drift_event
 from otel_drift.telemetry.names import OUTPUT
@@ -109,10 +110,12 @@ def take_snapshot(recorder: ModelRecorder, p_values: Histogram, *, leaving: bool
     leaving
         Whether its series end.
     """
-    recorder.settle(collecting=True)
+    with BACKLOG.still():
+        samples = recorder.samples_so_far()
+        counted = [(output, one, one.snapshot()) for output, one in recorder.monitors()]
     outputs = [
-        _snapshot_of(recorder, {**recorder.attributes, OUTPUT: output}, monitor, p_values)
-        for output, monitor in recorder.monitors()
+        _reported(recorder, {**recorder.attributes, OUTPUT: output}, monitor, drift, p_values)
+        for output, monitor, drift in counted
     ]
     newest: list[tuple[dict[str, str], UserTestResult]] = []
     for test in recorder.tests:
@@ -121,14 +124,17 @@ def take_snapshot(recorder: ModelRecorder, p_values: Histogram, *, leaving: bool
             p_values.record(result.p_value, attributes)
         if test.newest is not None:
             newest.append((attributes, test.newest))
-    samples = {method: counter.total() for method, counter in list(recorder.samples.items())}
     return ModelSnapshot(recorder.attributes, samples, outputs, newest, leaving)
 
 
-def _snapshot_of(
-    recorder: ModelRecorder, attributes: dict[str, str], monitor: DriftMonitor, p_values: Histogram
+def _reported(
+    recorder: ModelRecorder,
+    attributes: dict[str, str],
+    monitor: DriftMonitor,
+    drift: DriftSnapshot,
+    p_values: Histogram,
 ) -> OutputSnapshot:
-    drift = monitor.snapshot()
+    """Tell what has come of one series of labels since the last time."""
     if drift.dependent and drift.design_effect is not None:
         recorder.warn_of_dependence(attributes[OUTPUT], drift.design_effect)
     for p_value in monitor.take_p_values():

@@ -23,6 +23,7 @@ ERROR_TYPES = (
     "baseline_outdated",
     "drift_function",
     "drift_function_overflow",
+    "backlog_full",
     "series_limit",
 )
 """What the instrumentation can fail at; each has a series from the start, so that its first failure

@@ -15,6 +15,7 @@ from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 
 from otel_drift.package import __version__
+from otel_drift.telemetry.backlog import BACKLOG, pause
 from otel_drift.telemetry.collection import Collection, ModelSnapshot, take_snapshot
 from otel_drift.telemetry.failures import Failures
 from otel_drift.telemetry.metric_table import (
@@ -75,12 +76,18 @@ class Instruments:
 
     def _snapshots(self) -> list[ModelSnapshot]:
         leaving = self.registry.take_leaving()
+        staying = self.registry.recorders()
+        BACKLOG.work_off()
+        for recorder in (*staying, *leaving):
+            recorder.settle(collecting=True)
+        BACKLOG.work_off()  # with what has been decided only now
         found: list[ModelSnapshot] = []
-        for recorders, ends in ((self.registry.recorders(), False), (leaving, True)):
+        for recorders, ends in ((staying, False), (leaving, True)):
             for recorder in recorders:
                 model = take_snapshot(recorder, self._p_values, leaving=ends)
                 self._check_series(recorder, model)
                 found.append(model)
+                pause()
         return found
 
     def _check_series(self, recorder: ModelRecorder, model: ModelSnapshot) -> None:

@@ -1,73 +1,90 @@
-"""One call of a model: started, then stopped or failed.
+"""The methods of a model that are called, and what is recorded of each call.
 
 .. code-block:: python
 
-    invocation = Invocation(recorder, "predict")
+    method = recorder.methods["predict"]
+    invocation = method.started() if recorder.traced else None
+    start = perf_counter()
     try:
         y = model.predict(x)
     except BaseException as error:
-        invocation.fail(error)
+        method.raised(error, perf_counter() - start, context, invocation)
         raise
-    invocation.stop(y, x=x, model=model)
+    method.returned(y, perf_counter() - start, context, invocation, model, (x,))
 
-Its span is the current one while the model runs, so that what the model calls nests in it, and
-while the duration is recorded, so that the histogram's exemplars carry its trace. Nothing here
-raises, but what interrupts a program (``KeyboardInterrupt``) passes.
+`returned` makes labels and appends them, with the duration, to the `backlog`; counting them is
+left to others. Nothing here raises, but what interrupts a program (``KeyboardInterrupt``) passes.
+
+A span is the current one while the model runs, so that what the model calls nests in it; its
+context goes with the duration, so that the histogram's exemplars carry its trace.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from time import perf_counter, time_ns
-from typing import Any, Protocol
-from weakref import ReferenceType
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from time import time_ns
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
+from opentelemetry.context import Context
 
 from otel_drift.outputs.reader import Found
+from otel_drift.telemetry.backlog import BACKLOG, CONTEXT_BYTES, FEW_ROWS, Call
 from otel_drift.telemetry.names import ERROR_TYPE, METHOD
-from otel_drift.telemetry.recorder import ModelRecorder
+from otel_drift.telemetry.undecided_calls import PossibleStep
+
+if TYPE_CHECKING:
+    from otel_drift.telemetry.recorder import ModelRecorder
+
+PIECE = 512
+"""Labels that are worked out at once: few, because others wait for the interpreter meanwhile."""
 
 
-class PossibleStep(Protocol):
-    """The sign of a training step, which may come of a call that looked like a prediction."""
+class Raised(str):
+    """The type of what a call raised."""
 
-    output: ReferenceType[Any]
-    """What the model returned: while it lives, a backward pass may follow."""
-
-    def unchanged(self) -> bool:
-        """Whether gradients and weights are as they were when the model returned."""
-        ...
+    __slots__ = ()
 
 
-class Invocation:
-    """One call that may be a prediction; it starts, with its span, when this is made.
+class Method:
+    """One method of one model.
 
     Parameters
     ----------
     recorder
         Of the model.
-    method
+    name
         What ``keras.method`` says: ``predict``, ``predict_on_batch`` or ``call``.
     """
 
-    __slots__ = ("_method", "_recorder", "_span", "_start", "_token")
+    __slots__ = ("attributes", "name", "recorder")
 
-    def __init__(self, recorder: ModelRecorder, method: str) -> None:
-        self._recorder, self._method = recorder, method
-        self._span = self._token = None
-        if recorder.tracer is not None:
-            self._start_span(recorder.tracer)
-        self._start = perf_counter()
+    def __init__(self, recorder: ModelRecorder, name: str) -> None:
+        self.recorder, self.name = recorder, name
+        self.attributes = {**recorder.attributes, METHOD: name}
 
-    def stop(
+    def started(self) -> Invocation | None:
+        """Start the span of a call, and make it the current one."""
+        recorder = self.recorder
+        try:
+            return None if recorder.tracer is None else Invocation(self, recorder.tracer)
+        except Exception:
+            what = f"{recorder.name}: a span could not be started"
+            recorder.failed("internal", what, subject="span")
+            return None
+
+    def returned(
         self,
         y: Any,
-        *,
-        x: Any = None,
+        seconds: float,
+        context: Context | None = None,
+        invocation: Invocation | None = None,
         model: Any = None,
-        training_step: Callable[[Any, Any], PossibleStep | None] | None = None,
+        args: Sequence[Any] = (),
+        kwargs: Mapping[str, Any] = MappingProxyType({}),
+        possible_step: Callable[[Any, Any], PossibleStep | None] | None = None,
     ) -> None:
         """Record a call that has returned.
 
@@ -75,86 +92,173 @@ class Invocation:
         ----------
         y
             What it returned.
-        x
-            What it was given, for the user's own tests.
+        seconds
+            How long it took.
+        context
+            What it ran in, where there is a context and no span of its own.
+        invocation
+            Its span, if it has one.
         model
             For what its layers say about its outputs.
-        training_step
+        args, kwargs
+            What it was given, for the user's own tests.
+        possible_step
             Given model and output: the sign of a training step, where the call may turn out to be
             the forward half of one.
         """
-        seconds = perf_counter() - self._start
-        recorder = self._recorder
+        recorder = self.recorder
         try:
-            found = recorder.reader.read(y, model)
+            labels_of = recorder.reader.usual.get(y.__class__)
+            found = None if labels_of is None else labels_of(y)
             if found is None:
-                return  # it was traced or built: no prediction, and its span is never ended
-            step = training_step(model, y) if training_step is not None else None
+                found = recorder.reader.read(y, model)
+                if found is None:
+                    return  # it was traced or built: no prediction, and its span is never ended
+            if invocation is not None:
+                context = invocation.context
+            step = None if possible_step is None else possible_step(model, y)
             if step is not None:
-                self._wait_and_see(step, found, seconds, x, y)
+                tested = (_first(args, kwargs), y) if recorder.tests else None
+                self._wait_and_see(step, (self, found, seconds, context), invocation, tested)
                 return
-            recorder.count(self._method, found, x, y)
-            recorder.duration.record(seconds, recorder.duration_attributes[self._method])
-            self._end_span()
+            if not recorder.counted:
+                pass  # there are spans only
+            elif type(found) is Found or len(found) > FEW_ROWS or context is not None:
+                self.append_large((self, found, seconds, context))
+            else:
+                calls = BACKLOG.calls
+                calls.append((self, found, seconds, None))
+                if len(calls) > BACKLOG.most:
+                    BACKLOG.attend(self)
+            if recorder.tests:
+                recorder.test(_first(args, kwargs), y)
+            if invocation is not None:
+                invocation.end()
         except Exception:
-            what = f"{recorder.name}: a {self._method} that is not recorded"
-            recorder.failed("internal", what, subject="stop")
+            what = f"{recorder.name}: a {self.name} that is not recorded"
+            recorder.failed("internal", what, subject="returned")
         finally:
-            self._leave_span()
+            if invocation is not None:
+                invocation.leave()
 
-    def fail(self, error: BaseException) -> None:
-        """Record a call that has raised."""
-        seconds = perf_counter() - self._start
-        recorder = self._recorder
+    def raised(
+        self,
+        error: BaseException,
+        seconds: float,
+        context: Context | None = None,
+        invocation: Invocation | None = None,
+    ) -> None:
+        """Record a call that has raised, and how many seconds it took until then."""
+        recorder = self.recorder
         try:
             error_type = type(error).__qualname__
-            attributes = {**recorder.duration_attributes[self._method], ERROR_TYPE: error_type}
-            recorder.duration.record(seconds, attributes)
-            if self._span is not None:
-                self._span.set_attribute(ERROR_TYPE, error_type)
-                self._span.set_status(trace.Status(trace.StatusCode.ERROR, str(error)))
-                self._span.record_exception(error)
-            self._end_span()
+            if invocation is not None:
+                context = invocation.context
+                invocation.fail(error, error_type)
+            if recorder.counted:
+                self.append_large((self, Raised(error_type), seconds, context))
         except Exception:
-            what = f"{recorder.name}: a {self._method} that failed is not recorded"
-            recorder.failed("internal", what, subject="fail")
+            what = f"{recorder.name}: a {self.name} that failed is not recorded"
+            recorder.failed("internal", what, subject="raised")
         finally:
-            self._leave_span()
+            if invocation is not None:
+                invocation.leave()
+
+    def append_large(self, call: Call) -> None:
+        """Append an entry that may hold much to the backlog."""
+        _, found, _, context = call
+        size = 0 if context is None else CONTEXT_BYTES
+        if type(found) is Found:
+            size += sum(labels.nbytes for _, labels in found.now)
+        elif type(found) is not Raised:
+            size += found.nbytes
+        BACKLOG.add_large(call, size)
+
+    def take(self, found: Any, seconds: float | None, context: Context | None) -> None:
+        """Count a call, as of `otel_drift.telemetry.backlog`."""
+        recorder = self.recorder
+        attributes = self.attributes
+        try:
+            if type(found) is Raised:
+                attributes = {**attributes, ERROR_TYPE: str(found)}
+            else:
+                recorder.count(self.name, found)
+            if seconds is not None:
+                recorder.duration.record(seconds, attributes, context)
+        except Exception:
+            what = f"{recorder.name}: a {self.name} that cannot be counted"
+            recorder.failed("internal", what, subject="take")
+
+    def works(self) -> Iterator[None]:
+        """Work out what has been counted, as of `otel_drift.telemetry.backlog`."""
+        recorder = self.recorder
+        try:
+            recorder.settle(collecting=False)
+            for _, monitor in recorder.monitors():
+                while monitor.work(PIECE):
+                    yield
+        except Exception:
+            what = f"{recorder.name}: predictions that cannot be tested"
+            recorder.failed("internal", what, subject="works")
+
+    def full(self) -> None:
+        """Report that a caller had to help."""
+        self.recorder.failed(
+            "backlog_full",
+            f"{self.recorder.name}: predictions come faster than they can be counted: "
+            "each waits until some of the oldest are",
+            subject="backlog",
+            traceback=False,
+        )
 
     def _wait_and_see(
-        self, step: PossibleStep, found: Found, seconds: float, x: Any, y: Any
+        self,
+        step: PossibleStep,
+        call: Call,
+        invocation: Invocation | None,
+        tested: tuple[Any, Any] | None,
     ) -> None:
         """Leave open whether a call was a prediction or the forward half of a training step."""
-        recorder, method, context, ended = (
-            *(self._recorder, self._method),
-            *(otel_context.get_current(), time_ns()),
-        )
-        tested = (x, y) if recorder.tests else (None, None)  # else they are not kept alive
+        ended = 0 if invocation is None else time_ns()
 
-        def count_now() -> None:
-            recorder.count(method, found, *tested)
-            recorder.duration.record(seconds, recorder.duration_attributes[method], context)
-            self._end_span(ended)
+        def predicted() -> None:
+            if self.recorder.counted:
+                self.append_large(call)
+            if tested is not None:
+                self.recorder.test(*tested)
+            if invocation is not None:
+                invocation.end(ended)
 
-        recorder.pending.until_no_training(step.unchanged, step.output, count_now)
+        self.recorder.undecided.add(step, predicted)
 
-    def _start_span(self, tracer: trace.Tracer) -> None:
-        recorder = self._recorder
-        try:
-            attributes = {**recorder.attributes, METHOD: self._method}
-            name = f"{self._method} {recorder.name}"
-            self._span = tracer.start_span(name, attributes=attributes)
-            self._token = otel_context.attach(trace.set_span_in_context(self._span))
-        except Exception:
-            what = f"{recorder.name}: a span could not be started"
-            recorder.failed("internal", what, subject="span")
 
-    def _end_span(self, at: int | None = None) -> None:
+def _first(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
+    """Give the inputs among a call's arguments."""
+    return args[0] if args else next(iter(kwargs.values()), None)
+
+
+class Invocation:
+    """The span of one call, which is the current one until `leave`."""
+
+    __slots__ = ("_span", "_token", "context")
+
+    def __init__(self, method: Method, tracer: trace.Tracer) -> None:
+        name = f"{method.name} {method.recorder.name}"
+        self._span = tracer.start_span(name, attributes=method.attributes)
+        self.context = trace.set_span_in_context(self._span)
+        self._token = otel_context.attach(self.context)
+
+    def end(self, at: int | None = None) -> None:
         """End the span, at a time in nanoseconds since the epoch; now if None."""
-        if self._span is not None:
-            self._span.end(at)
+        self._span.end(at)
 
-    def _leave_span(self) -> None:
+    def fail(self, error: BaseException, error_type: str) -> None:
+        """End the span with an error."""
+        self._span.set_attribute(ERROR_TYPE, error_type)
+        self._span.set_status(trace.Status(trace.StatusCode.ERROR, str(error)))
+        self._span.record_exception(error)
+        self._span.end()
+
+    def leave(self) -> None:
         """Make the span before it the current one again."""
-        if self._token is not None:
-            otel_context.detach(self._token)
+        otel_context.detach(self._token)

@@ -4,16 +4,23 @@
 
 >>> import numpy as np
 >>> import otel_drift
->>> recorder = otel_drift.watch("digits-forest", otel_drift.Baseline.uniform(10))
+>>> from opentelemetry.sdk.metrics import MeterProvider
+>>> from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+>>> reader = InMemoryMetricReader()
+>>> recorder = otel_drift.watch(
+...     "digits-forest", otel_drift.Baseline.uniform(10), meter_provider=MeterProvider([reader])
+... )
 >>> recorder.record(np.array([3, 1, 4, 1, 5]))
->>> [(name, monitor.snapshot().predictions) for name, monitor in recorder.monitors()]
-[('output', 5)]
+>>> scope = reader.get_metrics_data().resource_metrics[0].scope_metrics[0]
+>>> [point.value for point in scope.metrics[0].data.data_points]
+[5]
 """
 
 from __future__ import annotations
 
 import logging
 import pkgutil
+import threading
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -29,13 +36,16 @@ from otel_drift.drift.keys import hashed
 from otel_drift.drift.monitor import DriftMonitor
 from otel_drift.options import Options
 from otel_drift.outputs.arrays import Later
+from otel_drift.outputs.decision import Labels
 from otel_drift.outputs.interpretation import Series
 from otel_drift.outputs.reader import Found, KnownOutput, OutputReader
-from otel_drift.telemetry.concurrent_counter import ConcurrentCounter
 from otel_drift.telemetry.drift_function import DriftFunction
 from otel_drift.telemetry.failures import Failures
-from otel_drift.telemetry.names import METHOD, MODEL, VERSION
-from otel_drift.telemetry.pending_predictions import PendingCalls
+from otel_drift.telemetry.invocation import Method
+from otel_drift.telemetry.late_outputs import LateOutputs
+from otel_drift.telemetry.liveness import instrument_is_live, tracer_is_live
+from otel_drift.telemetry.names import MODEL, VERSION
+from otel_drift.telemetry.undecided_calls import UndecidedCalls
 
 logger = logging.getLogger(__name__)
 
@@ -93,13 +103,22 @@ class ModelRecorder:
         self.configuration = configuration
         self.tracer: Tracer | None = None
         self.logger_provider: Any = None
+        self.traced = False
+        """Whether calls have spans: there is a tracer, and it leads to an SDK."""
+        self.counted = False
+        """Whether calls are counted: the instruments lead to an SDK."""
+        self.alive = False
+        """Whether both are settled; else `comes_alive` is to be asked at each call."""
         self.duration = duration
-        self.duration_attributes: dict[str, dict[str, str]] = {}
-        self.samples: dict[str, ConcurrentCounter] = {}
-        self.pending = PendingCalls()
+        self.methods: dict[str, Method] = {}
+        self.samples: dict[str, int] = {}
+        """Rows that were predicted by method."""
+        self.undecided = UndecidedCalls()
+        self.late = LateOutputs()
         self.closed = False
         """Whether its series have ended: whoever still has it should ask for another."""
         self._failures = failures
+        self._lock = threading.Lock()
         self._earlier: deque[ModelRecorder] = deque(maxlen=MAXIMUM_EARLIER)
         self._dependent: set[str] = set()
 
@@ -148,9 +167,10 @@ class ModelRecorder:
             As of `OutputReader`.
         """
         for method in methods:
-            self.duration_attributes.setdefault(method, {**self.attributes, METHOD: method})
-            self.samples.setdefault(method, ConcurrentCounter())
+            self.methods.setdefault(method, Method(self, method))
+            self.samples.setdefault(method, 0)
         self.tracer = self.tracer or tracer
+        self.alive = False
         self.logger_provider = self.logger_provider or logger_provider
         self.reader.activation_of = self.reader.activation_of or activation_of
 
@@ -169,46 +189,81 @@ class ModelRecorder:
             units are independent; the others are counted only. Hashes are kept, of 10,000 units.
         """
         try:
+            if not (self.counted or (self.comes_alive() and self.counted)):
+                return
             found = self._handed_over.read(outputs_or_labels)
             if found is not None:
                 if key is not None:
                     found = _with_keys(found, self._hashed(key, found.rows))
-                self.count(RECORD, found, None, outputs_or_labels)
+                method = self.methods.get(RECORD)
+                if method is None:
+                    method = self.methods.setdefault(RECORD, Method(self, RECORD))
+                method.append_large((method, found, None, None))
+                self.test(None, outputs_or_labels)
         except Exception:
             self.failed("output", f"{self.name}: predictions that cannot be counted")
 
-    def count(self, method: str, found: Found, x: Any, y: Any) -> None:
-        """Count a call that was a prediction.
+    def comes_alive(self) -> bool:
+        """Whether anybody is told of calls: an SDK may come later than the instrumentation."""
+        self.counted = self.counted or instrument_is_live(self.duration)
+        self.traced = self.traced or (self.tracer is not None and tracer_is_live(self.tracer))
+        self.alive = self.counted and (self.traced or self.tracer is None)
+        return self.counted or self.traced
+
+    def test(self, x: Any, y: Any) -> None:
+        """Let the user's own tests see inputs and outputs of a prediction, later."""
+        for test in self.tests:
+            test.submit(x, y)
+
+    def count(self, method: str, found: Found | Labels) -> None:
+        """Count a call that was a prediction. Of one recorder, one thread at a time.
 
         Parameters
         ----------
         method
             Of which samples are counted.
         found
-            What was read of what the call returned.
-        x, y
-            Inputs and outputs, for the user's own tests.
+            What was read of what the call returned; the labels alone where it returned the usual.
         """
-        for append, labels in found.now:
-            append(labels)
-        counter = self.samples.get(method)
-        if counter is None:
-            counter = self.samples.setdefault(method, ConcurrentCounter())
-        counter.add(found.rows)
-        for known, later in found.later:
-            self.pending.until_ready(later, _counting(known, later))
-        for test in self.tests:
-            test.submit(x, y)
+        if isinstance(found, Found):
+            rows = found.rows
+            for hold, labels in found.now:
+                hold(labels)
+            for known, later in found.later:
+                self.late.add(later, _counting(known, later))
+        else:
+            rows = len(found)
+            self.reader.hold_usual(found)
+        with self._lock:
+            self.samples[method] = self.samples.get(method, 0) + rows
+
+    def decide(self, *, collecting: bool = False) -> None:
+        """Count or drop the calls that may have been training: never raises."""
+        try:
+            self.undecided.decide(collecting=collecting)
+        except Exception:
+            self.failed("internal", f"{self.name}: a call that is not recorded", subject="decide")
+
+    def samples_so_far(self) -> dict[str, int]:
+        """Rows that were predicted by method."""
+        with self._lock:
+            return dict(self.samples)
 
     def settle(self, *, collecting: bool) -> None:
-        """Decide the calls that are pending, as far as that can be: never raises."""
+        """Count what was late or undecided, as far as that can be: never raises."""
+        if collecting:
+            self.decide(collecting=True)
         try:
-            self.pending.settle(collecting=collecting)
+            self.late.settle(collecting=collecting)
         except Exception:
             self.failed("output", f"{self.name}: an output that could no longer be read")
         for earlier in list(self._earlier):
             earlier.settle(collecting=collecting)
             self._carry_over(earlier)
+
+    def succeed_in_counting(self, other: ModelRecorder) -> None:
+        """Count rows with another recorder's, as part of its series."""
+        self.samples, self._lock = other.samples, other._lock
 
     def succeed(self, earlier: ModelRecorder) -> None:
         """Go on with the counts of a recorder that this one replaces; its evidence is dropped.
@@ -257,12 +312,13 @@ class ModelRecorder:
 
     def reset(self) -> None:
         """Start at 0 in the child of a fork: what was counted belongs to the parent."""
-        self.pending = PendingCalls()
+        self.undecided, self.late = UndecidedCalls(), LateOutputs()
+        self._lock = threading.Lock()
         self.reader.reset()
         self._handed_over.reset()
         self._earlier.clear()
-        for counter in self.samples.values():
-            counter.reset()
+        for method in self.samples:
+            self.samples[method] = 0
         for monitor in self._monitors.values():
             monitor.reset()
         for test in self.tests:
@@ -296,8 +352,12 @@ class ModelRecorder:
         return _series(monitor)
 
     def _carry_over(self, earlier: ModelRecorder) -> None:
-        for method, counter in earlier.samples.items():
-            self.samples.setdefault(method, ConcurrentCounter()).add(counter.take())
+        with earlier._lock:
+            samples = dict(earlier.samples)
+            earlier.samples.update(dict.fromkeys(samples, 0))
+        with self._lock:
+            for method, rows in samples.items():
+                self.samples[method] = self.samples.get(method, 0) + rows
         for name, monitor in earlier.monitors():
             if name in self._monitors:
                 self._monitors[name].carry_over(monitor)
@@ -310,10 +370,10 @@ def _with_keys(found: Found, keys: NDArray[np.int64]) -> Found:
         values = later.read()
         now += known.batches_of_labels(values) if later.labels else known.batches(values)
 
-    def keyed(append: Callable[..., None]) -> Callable[[NDArray[Any]], None]:
-        return lambda labels: append(labels, _of_labels(keys, len(labels)))
+    def keyed(hold: Callable[..., None]) -> Callable[[NDArray[Any]], None]:
+        return lambda labels: hold(labels, _of_labels(keys, len(labels)))
 
-    return Found(found.rows, [(keyed(append), labels) for append, labels in now], [])
+    return Found(found.rows, [(keyed(hold), labels) for hold, labels in now], [])
 
 
 def _of_labels(keys: NDArray[np.int64], labels: int) -> NDArray[np.int64]:
@@ -334,8 +394,8 @@ def _counting(known: KnownOutput, later: Later) -> Callable[[NDArray[Any]], None
 
     def count_values(values: NDArray[Any]) -> None:
         batches = known.batches_of_labels(values) if later.labels else known.batches(values)
-        for append, labels in batches:
-            append(labels)
+        for hold, labels in batches:
+            hold(labels)
 
     return count_values
 
@@ -347,7 +407,7 @@ def _series(monitor: DriftMonitor) -> Series:
         monitor.class_counts,
         has_baseline=baseline is not None,
         decision=baseline.decision if isinstance(baseline, Baseline) else None,
-        append=monitor.append,
+        hold=monitor.hold,
     )
 
 

@@ -232,7 +232,7 @@ class Session:
             traceback=False,
         )
         recorder = self._made(identity, Configuration(Options(outputs=_no_outputs), {}))
-        recorder.samples = taken.samples
+        recorder.succeed_in_counting(taken)
         return recorder
 
 
