@@ -5,7 +5,7 @@ are only marked, so that what they call inside does not look like a prediction. 
 plain functions set on the class that go on to ``super(keras.Model, self)``: the look-up that would
 happen without them, in every order of inheritance. Removing them is deleting them.
 
-Only the outermost call of a thread counts. A thread-local says whether there is one: a context
+Only the outermost call of a thread counts. A set of threads says whether there is one: a context
 variable would be copied into every task and callback made inside a prediction, and the predictions
 made there would be lost.
 """
@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import functools
 import logging
-import threading
 from collections.abc import Callable
+from threading import get_ident
 from time import perf_counter
 from typing import Any, NamedTuple, cast
 
@@ -53,12 +53,6 @@ class ModelState(NamedTuple):
     """File that it was loaded from."""
 
 
-class Inside(threading.local):
-    """Whether this thread is inside a call of a model."""
-
-    model = False
-
-
 class Patch:
     """The patched methods of one Keras.
 
@@ -74,7 +68,8 @@ class Patch:
         self._class: Any = keras.Model
         self._symbolic = keras.KerasTensor
         self._recorder_of = recorder_of
-        self._inside = Inside()
+        self._inside: set[int] = set()
+        """The threads that are inside a call of a model."""
         self._enabled = False
         self._functions: dict[str, Callable[..., Any]] = {}
         self._before: dict[str, Any] = {}
@@ -114,7 +109,7 @@ class Patch:
 
     def reset(self) -> None:
         """Start anew in the child of a fork, which may have happened inside a call."""
-        self._inside.model = False
+        self._inside.clear()
 
     def _set(self, name: str, function: Callable[..., Any]) -> None:
         # Named after where it is found, so that cloudpickle sends a bound method of a model by this
@@ -124,32 +119,32 @@ class Patch:
         self._functions[name] = function
         setattr(self._class, name, function)
 
-    def _next(self, name: str) -> Callable[[Any], Callable[..., Any]]:
-        """Give what looks up, for a model, the method that would run without us."""
-        cls = self._class
-        before = cast("dict[str, Any]", vars(cls)).get(name)
-        if before is None:
-            return lambda model: getattr(super(cls, model), name)  # pyright: ignore
-        self._before[name] = before  # somebody else's patch: it goes on running inside ours
-        return lambda model: before.__get__(model, cls)
+    def _before_us(self, name: str) -> Any:
+        """Give somebody else's patch of a method, which goes on running inside ours, if any."""
+        before = cast("dict[str, Any]", vars(self._class)).get(name)
+        if before is not None:
+            self._before[name] = before
+        return before
 
     def _observing(self, name: str, method: str) -> Callable[..., Any]:
         # One function, and its variables: after a model has run, nothing of ours is in the
         # processor's caches, and each function and object that is touched costs anew.
-        compiling, following, inside = self._compiling, self._next(name), self._inside
-        is_call, step = method == "call", possible_step if self._torch else None
-        recorded_by = self._recorded_by
+        cls, compiling, inside = self._class, self._compiling, self._inside
+        before, recorded_by = self._before_us(name), self._recorded_by
+        step = possible_step if self._torch and method == "call" else None
 
-        @functools.wraps(getattr(self._class, name))
+        @functools.wraps(getattr(cls, name))
         def observed(model: Any, *args: Any, **kwargs: Any) -> Any:
-            call = following(model)
+            if before is None:
+                call = getattr(super(cls, model), name)  # pyright: ignore
+            else:
+                call = before.__get__(model, cls)
             if (
                 (compiling is not None and compiling())  # first: a compiler must not see the rest
-                or inside.model
-                or not self._enabled
+                or (thread := get_ident()) in inside
             ):
                 return call(*args, **kwargs)
-            inside.model = True
+            inside.add(thread)
             try:
                 recorded, context = recorded_by(method, model, args, kwargs)
                 if recorded is None:
@@ -162,36 +157,37 @@ class Patch:
                     recorded.raised(error, perf_counter() - start, context, invocation)
                     raise
                 seconds = perf_counter() - start
-                may_train = is_call and step is not None and kwargs.get("training") is None
-                recorded.returned(
-                    y,
-                    seconds,
-                    context,
-                    invocation,
-                    model,
-                    args,
-                    kwargs,
-                    step if may_train else None,
-                )
+                if step is None or kwargs.get("training") is not None:
+                    recorded.returned(y, seconds, context, invocation, model, args, kwargs)
+                else:
+                    recorded.returned(y, seconds, context, invocation, model, args, kwargs, step)
                 return y
             finally:
-                inside.model = False
+                inside.discard(thread)
 
         return observed
 
     def _marking(self, name: str) -> Callable[..., Any]:
-        compiling, following, inside = self._compiling, self._next(name), self._inside
+        cls, compiling, inside = self._class, self._compiling, self._inside
+        before = self._before_us(name)
 
-        @functools.wraps(getattr(self._class, name))
+        @functools.wraps(getattr(cls, name))
         def marked(model: Any, *args: Any, **kwargs: Any) -> Any:
-            call = following(model)
-            if (compiling is not None and compiling()) or inside.model or not self._enabled:
+            if before is None:
+                call = getattr(super(cls, model), name)  # pyright: ignore
+            else:
+                call = before.__get__(model, cls)
+            if (
+                (compiling is not None and compiling())
+                or (thread := get_ident()) in inside
+                or not self._enabled
+            ):
                 return call(*args, **kwargs)
-            inside.model = True
+            inside.add(thread)
             try:
                 return call(*args, **kwargs)
             finally:
-                inside.model = False
+                inside.discard(thread)
 
         return marked
 
@@ -206,22 +202,25 @@ class Patch:
             context = get_current() or None
             if context is not None and not is_instrumentation_enabled():
                 return None, None
-            if method == "call" and self._not_predicting(args, kwargs):
+            if not self._enabled or (method == "call" and self._not_predicting(args, kwargs)):
                 return None, None
             state: ModelState | None = model.__dict__.get(STATE)
             recorder = None if state is None else state.recorder
-            if recorder is None or recorder.closed:
-                recorder = self._recorder_of(model)
-                if recorder is None:
+            if recorder is None or not recorder.alive:
+                if recorder is None or recorder.closed:
+                    recorder = self._recorder_of(model)
+                if recorder is None or not recorder.comes_alive():
                     return None, None
-            if not recorder.alive and not recorder.comes_alive():
-                return None, None
-            if recorder.undecided.calls:
-                recorder.decide()
+            if recorder.newest is not None and self._cannot_train(method, kwargs):
+                recorder.see_unchanged(recorder.methods[method])
             return recorder.methods[method], context
         except Exception:
             logger.warning("a prediction is not recorded", exc_info=True)
             return None, None
+
+    @staticmethod
+    def _cannot_train(method: str, kwargs: Any) -> bool:
+        return method != "call" or kwargs.get("training") is not None
 
     def _not_predicting(self, args: Any, kwargs: Any) -> bool:
         """Whether a call can be told beforehand to train, or to build another model."""

@@ -12,9 +12,9 @@ weights replaced, at any time.
 
 from __future__ import annotations
 
-import weakref
 from collections import deque
 from typing import Any
+from weakref import ref
 
 from otel_drift.outputs.structure import leaves
 
@@ -89,25 +89,26 @@ class StepSign:
         Is kept alive: the answer must not be lost when a program drops its model.
     """
 
-    __slots__ = ("_parameter", "_signature", "output")
+    __slots__ = ("__weakref__", "_gradient", "_parameter", "_version", "output")
 
     def __init__(self, output: Any, parameter: Any) -> None:
-        self.output = weakref.ref(output)
+        self.output = ref(output)
         self._parameter = parameter
-        self._signature = _signature(parameter)
+        self._version = self._gradient = None
+        if parameter is not None:
+            self._version, gradient = _version(parameter), parameter.grad
+            if gradient is not None:
+                self._gradient = id(gradient), _version(gradient)
 
     def unchanged(self) -> bool:
         """Whether neither the parameter nor its gradient has changed; true if there is none."""
-        return _signature(self._parameter) == self._signature
+        return self.precedes(StepSign(self, self._parameter))
 
-
-def _signature(parameter: Any) -> tuple[int, int, int]:
-    if parameter is None:
-        return (0, 0, 0)
-    gradient = parameter.grad
-    if gradient is None:
-        return (_version(parameter), 0, 0)
-    return (_version(parameter), id(gradient), _version(gradient))
+    def precedes(self, later: StepSign) -> bool:
+        """Whether neither had changed when a later call returned."""
+        if later._parameter is not self._parameter:
+            return self.unchanged()  # another graph: as far as can be told now
+        return self._version == later._version and self._gradient == later._gradient
 
 
 def _version(tensor: Any) -> int:

@@ -163,7 +163,12 @@ def _read_jax(value: Any, argmax: bool) -> NDArray[Any] | Later:
     labels = argmax and not on_cpu and value.ndim >= 2 and value.nbytes > SMALL_BYTES
     if labels:
         value = _jax_labels(value)
-    return Later(ready=value.is_ready, read=lambda: np.asarray(value), labels=labels)
+    # JAX crashes when it is asked whether a deleted array is ready; reading it raises.
+    return Later(
+        ready=lambda: value.is_deleted() or value.is_ready(),
+        read=lambda: np.asarray(value),
+        labels=labels,
+    )
 
 
 def _jax_labels(value: Any) -> Any:

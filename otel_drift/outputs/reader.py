@@ -35,7 +35,7 @@ from otel_drift.outputs.interpretation import (
     undecidable,
 )
 from otel_drift.outputs.structure import leaves, parts
-from otel_drift.outputs.usual import argmax_of
+from otel_drift.outputs.usual import LabelsOf, argmax_of
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class KnownOutput:
         """Take labels that a device has decided."""
         return [(self._holds[0], labels)]
 
-    def labels_of(self, first: Any) -> Callable[[Any], Labels | None] | None:
+    def labels_of(self, first: Any) -> LabelsOf | None:
         """Give what makes labels of arrays like this one: of that type, with as many classes.
 
         It gives None for an array that needs a closer look, as with a NaN in it. There is none for
@@ -157,7 +157,7 @@ class OutputReader:
         self._learning = learning
         self._known: dict[str, KnownOutput | None] = {}
         """By output name; None where it is settled that it is not read."""
-        self.usual: dict[type[Any], Callable[[Any], Labels | None]] = {}
+        self.usual: dict[type[Any], LabelsOf] = {}
         """What makes labels of the only output, by the type of its arrays. Where it gives None, or
         there is none, `read` tells more."""
         self._said_traced = False
@@ -222,7 +222,7 @@ class OutputReader:
         """Make what reads such arrays with the least effort from now on."""
         if self._function is None and type(y) not in self.usual:
             labels_of = known.labels_of(y)
-            self.usual = {**self.usual, type(y): labels_of or _none}
+            self.usual[type(y)] = labels_of or _none
 
     def _read_other(self, output: str, value: Any, values: Any, model: Any, only: bool) -> Found:
         """Read what is seen for the first time, not ready yet, or not to be read at all."""

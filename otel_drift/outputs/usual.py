@@ -22,14 +22,18 @@ from numpy.typing import NDArray
 
 from otel_drift.outputs.decision import Labels
 
-FEW_ROWS = 64
+FEW_ROWS = 32
 """Rows up to which labels stay as NumPy makes them: to make them small costs more than it saves."""
 
 ReadyArray = Callable[[Any], NDArray[Any] | None]
 """Gives the numbers of an array without a copy; None where they are not at hand."""
 
 
-def argmax_of(kind: type[Any], classes: int) -> Callable[[Any], Labels | None] | None:
+LabelsOf = Callable[[Any], Labels | None]
+"""Gives labels of shape (n,), or None for an array that it was not made for."""
+
+
+def argmax_of(kind: type[Any], classes: int) -> LabelsOf | None:
     """Give what finds the largest score of each row of an array.
 
     Parameters
@@ -49,19 +53,26 @@ def argmax_of(kind: type[Any], classes: int) -> Callable[[Any], Labels | None] |
     if ready is None and kind is not np.ndarray:
         return None
     smallest = np.min_scalar_type(classes - 1)
-    shape = (classes,)
+    single, double = np.dtype(np.float32), np.dtype(np.float64)
+    isfinite = math.isfinite
 
     def labels_of(array: Any) -> Labels | None:
         values = array if ready is None else ready(array)
-        if values is None or values.shape[1:] != shape or values.dtype.char not in "fd":
+        if values is None or (values.dtype is not single and values.dtype is not double):
+            return None
+        try:
+            rows, columns = values.shape
+        except ValueError:  # it has not two axes
+            return None
+        if columns != classes:
             return None
         # A sum of squares is NaN or infinite if any value is: the cheapest exact first look. The
         # methods, not the functions of the same names, which cost a microsecond more.
         flat = values.ravel()
-        if not math.isfinite(flat.dot(flat)):
+        if not isfinite(flat.dot(flat)):
             return None
         labels = values.argmax(1)
-        return labels if len(labels) <= FEW_ROWS else labels.astype(smallest)
+        return labels if rows <= FEW_ROWS else labels.astype(smallest)
 
     return labels_of
 
@@ -112,6 +123,6 @@ def _jax() -> ReadyArray:
             if any(device.platform != "cpu" for device in array.devices()):
                 return None
             of_cpu = sharding
-        return np.asarray(array) if array.is_ready() else None
+        return None if array.is_deleted() or not array.is_ready() else np.asarray(array)
 
     return ready

@@ -36,9 +36,7 @@ from opentelemetry import context as otel_context
 from opentelemetry.context import Context
 
 MOST_CALLS = 40_000
-"""Calls of few rows that may wait, of about 0.8 kB each: 32 MB."""
-FEW_ROWS = 64
-"""Rows up to which a call counts as one of few."""
+"""Calls that may wait: of few rows, and so of up to 0.8 kB, they hold 32 MB at most."""
 MOST_BYTES = 32_000_000
 """What the labels of larger calls, and the contexts of sampled spans, may hold besides."""
 CONTEXT_BYTES = 4_000
@@ -151,9 +149,11 @@ class Backlog:
     def still(self) -> Generator[None]:
         """Let nobody count calls meanwhile."""
         locked = self._lock.acquire(timeout=SECONDS_TO_WAIT)
+        token = otel_context.attach(Context())
         try:
             yield
         finally:
+            otel_context.detach(token)
             if locked:
                 self._lock.release()
 

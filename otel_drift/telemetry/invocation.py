@@ -22,18 +22,21 @@ context goes with the duration, so that the histogram's exemplars carry its trac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from time import time_ns
+from threading import get_ident
+from time import monotonic, time_ns
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from opentelemetry import context as otel_context
 from opentelemetry import trace
 from opentelemetry.context import Context
 
+from otel_drift.outputs.decision import Labels
 from otel_drift.outputs.reader import Found
-from otel_drift.telemetry.backlog import BACKLOG, CONTEXT_BYTES, FEW_ROWS, Call
+from otel_drift.outputs.usual import FEW_ROWS, LabelsOf
+from otel_drift.telemetry.backlog import BACKLOG, CONTEXT_BYTES, Call
 from otel_drift.telemetry.names import ERROR_TYPE, METHOD
-from otel_drift.telemetry.undecided_calls import PossibleStep
+from otel_drift.telemetry.undecided_call import PossibleStep
 
 if TYPE_CHECKING:
     from otel_drift.telemetry.recorder import ModelRecorder
@@ -48,6 +51,32 @@ class Raised(str):
     __slots__ = ()
 
 
+class Seen(NamedTuple):
+    """How a call that cannot be training found what one before it may have trained."""
+
+    unchanged: bool
+
+
+class Remainder(NamedTuple):
+    """What else is to be done of a call if it was a prediction."""
+
+    tested: tuple[Any, Any] | None
+    """Inputs and outputs, for the user's own tests."""
+    invocation: Invocation | None
+    ended: int
+    """When it returned, in nanoseconds since the epoch."""
+
+
+class Possible(NamedTuple):
+    """What a call gave that may turn out to be the forward half of a training step."""
+
+    found: Found | Labels
+    sign: PossibleStep
+    thread: int
+    since: float
+    more: Remainder | None
+
+
 class Method:
     """One method of one model.
 
@@ -57,13 +86,19 @@ class Method:
         Of the model.
     name
         What ``keras.method`` says: ``predict``, ``predict_on_batch`` or ``call``.
+    usual
+        As of `OutputReader`.
     """
 
-    __slots__ = ("attributes", "name", "recorder")
+    __slots__ = ("_usual", "attributes", "name", "plain", "recorder")
 
-    def __init__(self, recorder: ModelRecorder, name: str) -> None:
-        self.recorder, self.name = recorder, name
+    def __init__(
+        self, recorder: ModelRecorder, name: str, usual: dict[type[Any], LabelsOf]
+    ) -> None:
+        self.recorder, self.name, self._usual = recorder, name, usual
         self.attributes = {**recorder.attributes, METHOD: name}
+        self.plain = False
+        """Whether calls are counted, and nothing else is done with them."""
 
     def started(self) -> Invocation | None:
         """Start the span of a call, and make it the current one."""
@@ -108,28 +143,44 @@ class Method:
         """
         recorder = self.recorder
         try:
-            labels_of = recorder.reader.usual.get(y.__class__)
+            labels_of = self._usual.get(y.__class__)
             found = None if labels_of is None else labels_of(y)
+            if (
+                found is not None
+                and self.plain
+                and context is possible_step is None
+                and len(found) <= FEW_ROWS
+            ):
+                calls = BACKLOG.calls
+                calls.append((self, found, seconds, None))
+                if len(calls) > BACKLOG.most:
+                    BACKLOG.attend(self)
+                return
             if found is None:
                 found = recorder.reader.read(y, model)
                 if found is None:
                     return  # it was traced or built: no prediction, and its span is never ended
             if invocation is not None:
                 context = invocation.context
-            step = None if possible_step is None else possible_step(model, y)
-            if step is not None:
-                tested = (_first(args, kwargs), y) if recorder.tests else None
-                self._wait_and_see(step, (self, found, seconds, context), invocation, tested)
+            sign = None if possible_step is None else possible_step(model, y)
+            if sign is not None:
+                more = None
+                if recorder.tests or invocation is not None:
+                    tested = (_first(args, kwargs), y) if recorder.tests else None
+                    more = Remainder(tested, invocation, time_ns())
+                call = (
+                    self,
+                    Possible(found, sign, get_ident(), monotonic(), more),
+                    seconds,
+                    context,
+                )
+                BACKLOG.add(call)
+                recorder.newest = sign
                 return
-            if not recorder.counted:
-                pass  # there are spans only
-            elif type(found) is Found or len(found) > FEW_ROWS or context is not None:
+            if possible_step is not None and recorder.newest is not None:
+                recorder.see_unchanged(self)
+            if recorder.counted:
                 self.append_large((self, found, seconds, context))
-            else:
-                calls = BACKLOG.calls
-                calls.append((self, found, seconds, None))
-                if len(calls) > BACKLOG.most:
-                    BACKLOG.attend(self)
             if recorder.tests:
                 recorder.test(_first(args, kwargs), y)
             if invocation is not None:
@@ -177,14 +228,18 @@ class Method:
     def take(self, found: Any, seconds: float | None, context: Context | None) -> None:
         """Count a call, as of `otel_drift.telemetry.backlog`."""
         recorder = self.recorder
-        attributes = self.attributes
         try:
-            if type(found) is Raised:
-                attributes = {**attributes, ERROR_TYPE: str(found)}
+            if type(found) is Possible:
+                recorder.undecided.follow(
+                    found.sign,
+                    lambda: self._predicted(found, seconds, context),
+                    found.thread,
+                    found.since,
+                )
+            elif type(found) is Seen:
+                recorder.undecided.end(found.unchanged)
             else:
-                recorder.count(self.name, found)
-            if seconds is not None:
-                recorder.duration.record(seconds, attributes, context)
+                self._count(found, seconds, context)
         except Exception:
             what = f"{recorder.name}: a {self.name} that cannot be counted"
             recorder.failed("internal", what, subject="take")
@@ -211,25 +266,25 @@ class Method:
             traceback=False,
         )
 
-    def _wait_and_see(
-        self,
-        step: PossibleStep,
-        call: Call,
-        invocation: Invocation | None,
-        tested: tuple[Any, Any] | None,
-    ) -> None:
-        """Leave open whether a call was a prediction or the forward half of a training step."""
-        ended = 0 if invocation is None else time_ns()
+    def _count(self, found: Any, seconds: float | None, context: Context | None) -> None:
+        recorder, attributes = self.recorder, self.attributes
+        if not recorder.counted:
+            return  # there are spans only
+        if type(found) is Raised:
+            attributes = {**attributes, ERROR_TYPE: str(found)}
+        else:
+            recorder.count(self.name, found)
+        if seconds is not None:
+            recorder.duration.record(seconds, attributes, context)
 
-        def predicted() -> None:
-            if self.recorder.counted:
-                self.append_large(call)
-            if tested is not None:
-                self.recorder.test(*tested)
-            if invocation is not None:
-                invocation.end(ended)
-
-        self.recorder.undecided.add(step, predicted)
+    def _predicted(self, call: Possible, seconds: float | None, context: Context | None) -> None:
+        """Count a call that was a prediction after all."""
+        self._count(call.found, seconds, context)
+        if call.more is not None:
+            if call.more.tested is not None:
+                self.recorder.test(*call.more.tested)
+            if call.more.invocation is not None:
+                call.more.invocation.end(call.more.ended)
 
 
 def _first(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

@@ -39,13 +39,14 @@ from otel_drift.outputs.arrays import Later
 from otel_drift.outputs.decision import Labels
 from otel_drift.outputs.interpretation import Series
 from otel_drift.outputs.reader import Found, KnownOutput, OutputReader
+from otel_drift.telemetry.backlog import BACKLOG
 from otel_drift.telemetry.drift_function import DriftFunction
 from otel_drift.telemetry.failures import Failures
-from otel_drift.telemetry.invocation import Method
+from otel_drift.telemetry.invocation import Method, Seen
 from otel_drift.telemetry.late_outputs import LateOutputs
 from otel_drift.telemetry.liveness import instrument_is_live, tracer_is_live
 from otel_drift.telemetry.names import MODEL, VERSION
-from otel_drift.telemetry.undecided_calls import UndecidedCalls
+from otel_drift.telemetry.undecided_call import PossibleStep, Undecided
 
 logger = logging.getLogger(__name__)
 
@@ -108,12 +109,14 @@ class ModelRecorder:
         self.counted = False
         """Whether calls are counted: the instruments lead to an SDK."""
         self.alive = False
-        """Whether both are settled; else `comes_alive` is to be asked at each call."""
+        """Whether it is open and both are settled; else `comes_alive` is to be asked."""
         self.duration = duration
         self.methods: dict[str, Method] = {}
         self.samples: dict[str, int] = {}
         """Rows that were predicted by method."""
-        self.undecided = UndecidedCalls()
+        self.undecided = Undecided()
+        self.newest: PossibleStep | None = None
+        """Of the newest call, the sign of a training step that may come of it."""
         self.late = LateOutputs()
         self.closed = False
         """Whether its series have ended: whoever still has it should ask for another."""
@@ -167,7 +170,7 @@ class ModelRecorder:
             As of `OutputReader`.
         """
         for method in methods:
-            self.methods.setdefault(method, Method(self, method))
+            self.methods.setdefault(method, Method(self, method, self.reader.usual))
             self.samples.setdefault(method, 0)
         self.tracer = self.tracer or tracer
         self.alive = False
@@ -197,7 +200,7 @@ class ModelRecorder:
                     found = _with_keys(found, self._hashed(key, found.rows))
                 method = self.methods.get(RECORD)
                 if method is None:
-                    method = self.methods.setdefault(RECORD, Method(self, RECORD))
+                    method = self.methods.setdefault(RECORD, Method(self, RECORD, {}))
                 method.append_large((method, found, None, None))
                 self.test(None, outputs_or_labels)
         except Exception:
@@ -207,7 +210,9 @@ class ModelRecorder:
         """Whether anybody is told of calls: an SDK may come later than the instrumentation."""
         self.counted = self.counted or instrument_is_live(self.duration)
         self.traced = self.traced or (self.tracer is not None and tracer_is_live(self.tracer))
-        self.alive = self.counted and (self.traced or self.tracer is None)
+        self.alive = not self.closed and self.counted and (self.traced or self.tracer is None)
+        for method in list(self.methods.values()):
+            method.plain = self.counted and not self.traced and not self.tests
         return self.counted or self.traced
 
     def test(self, x: Any, y: Any) -> None:
@@ -237,12 +242,11 @@ class ModelRecorder:
         with self._lock:
             self.samples[method] = self.samples.get(method, 0) + rows
 
-    def decide(self, *, collecting: bool = False) -> None:
-        """Count or drop the calls that may have been training: never raises."""
-        try:
-            self.undecided.decide(collecting=collecting)
-        except Exception:
-            self.failed("internal", f"{self.name}: a call that is not recorded", subject="decide")
+    def see_unchanged(self, method: Method) -> None:
+        """Take that a call begins, of which no training comes: it decides the one before."""
+        sign, self.newest = self.newest, None
+        if sign is not None:
+            BACKLOG.add((method, Seen(sign.unchanged()), None, None))
 
     def samples_so_far(self) -> dict[str, int]:
         """Rows that were predicted by method."""
@@ -251,9 +255,10 @@ class ModelRecorder:
 
     def settle(self, *, collecting: bool) -> None:
         """Count what was late or undecided, as far as that can be: never raises."""
-        if collecting:
-            self.decide(collecting=True)
         try:
+            if collecting:
+                with BACKLOG.still():
+                    self.undecided.decide()
             self.late.settle(collecting=collecting)
         except Exception:
             self.failed("output", f"{self.name}: an output that could no longer be read")
@@ -303,6 +308,7 @@ class ModelRecorder:
     def close(self) -> None:
         """End its series and its threads."""
         self.closed = True
+        self.alive = False
         self.end_tests()
 
     def end_tests(self) -> None:
@@ -312,7 +318,7 @@ class ModelRecorder:
 
     def reset(self) -> None:
         """Start at 0 in the child of a fork: what was counted belongs to the parent."""
-        self.undecided, self.late = UndecidedCalls(), LateOutputs()
+        self.undecided, self.newest, self.late = Undecided(), None, LateOutputs()
         self._lock = threading.Lock()
         self.reader.reset()
         self._handed_over.reset()

@@ -5,11 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 from otel_drift.outputs.arrays import Later, read
+from otel_drift.telemetry.backlog import BACKLOG
 
 
 def read_later(y: Any) -> bool:
     """Whether an output that is not ready is left for a collection to read."""
     return isinstance(read(y), Later)
+
+
+def work_off() -> None:
+    """Do now what a thread does twice a second."""
+    BACKLOG.work_off()
 
 
 def record(model: Any, y: Any, times: int) -> None:
