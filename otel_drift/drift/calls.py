@@ -38,6 +38,9 @@ Labels = NDArray[np.int64]
 ROWS_OF_A_BLOCK = 256
 """Of calls so short that a block of them has fewer rows, only every second block is looked at, or
 every fourth, ...: looking costs more than counting."""
+LONG = 512
+"""Rows from which on calls are not taken for alike until they have shown that they are not: whoever
+tries a detector out hands it a few long calls. Two of them are enough to show that they are."""
 RECENT = 16_384.0
 """Predictions over which the design effect of all calls together is taken."""
 
@@ -59,7 +62,7 @@ class CallDependence:
         self._of_log = np.full(len(CALL_LENGTHS), np.nan) if of_log is None else np.array(of_log)
         self._recent = [RecentBlocks(1, self._cells[0]) for _ in CALL_LENGTHS]
         # Of each group the correlation that is clear, and one that is possible.
-        self._live = np.repeat([[0.0, 1.0]], len(CALL_LENGTHS), axis=0)
+        self._live = np.array([[0.0, float(rows < LONG)] for rows in CALL_LENGTHS])
         self._seen = np.zeros(len(CALL_LENGTHS), np.int64)
         # Recent predictions; the sums of what their design effects exceed 1 by, and by the log.
         self._sums = np.zeros(3)
@@ -125,6 +128,8 @@ class CallDependence:
     def _correlations(self, number: int, counts: Floats) -> tuple[Floats, Floats]:
         """Give the correlation that is clear before each call of a group, and one that is possible.
 
+        Of long calls these are the same.
+
         Parameters
         ----------
         number
@@ -149,11 +154,11 @@ class CallDependence:
         if len(found.ends):
             shown = (found.design_effects, found.possible)
             after = np.array([correlation(effects, found.lengths) for effects in shown])
-            known[:, found.ends[0] :] = after.repeat(
-                np.diff(found.ends, append=known.shape[1]), axis=1
-            )
+            after = after.repeat(np.diff(found.ends, append=known.shape[1]), axis=1)
+            known[:, found.ends[0] :] = after
         self._live[number] = known[:, -1]
-        return known[0, :-1], known[1, :-1]
+        clear, possible = known[:, :-1]
+        return clear, clear if CALL_LENGTHS[number] >= LONG else possible
 
     @staticmethod
     def _first_block(

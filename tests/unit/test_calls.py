@@ -9,7 +9,7 @@ import pytest
 
 from otel_drift.baselines.baseline import Baseline
 from otel_drift.drift.calibration import calibrate
-from otel_drift.drift.calls import CallDependence
+from otel_drift.drift.calls import LONG, CallDependence
 from otel_drift.drift.monitor import DriftMonitor
 from otel_drift.drift.sequential import SequentialDetector
 
@@ -30,8 +30,8 @@ def test_independent_rows_of_calls_count_in_full(rows):
     calls = CallDependence(EVEN)
     lengths = np.full(2_500, rows)
     read_with = calls.update(alike(lengths, 0.0), lengths)
-    assert (read_with[2:] < 6).all()
-    assert (read_with[2_000:] == 1).all()
+    assert (read_with[2 if rows < LONG else 0 :] < 6).all()
+    assert (read_with[2_000 if rows < LONG else 0 :] == 1).all()
     assert calls.measured == 1
     assert not calls.beyond
 
@@ -79,6 +79,13 @@ def test_the_first_calls_of_a_length_may_be_alike():
     assert 2 < read_with[5] < 10
     assert 1 < read_with[100] < 1.5
     assert read_with[150:].tolist() == [1] * 55
+
+
+def test_long_calls_are_alike_once_two_have_shown_it():
+    lengths = np.full(20, 1_000)
+    read_with = CallDependence(EVEN).update(alike(lengths), lengths)
+    assert read_with[:2].tolist() == [1, 1]
+    assert (read_with[2:] == 1_000).all()
 
 
 def test_a_change_of_shares_is_no_likeness():

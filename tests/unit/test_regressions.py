@@ -98,7 +98,8 @@ def test_a_collapse_is_one_event_and_its_end_another(collected):
     """A collapse to one class had made 10,000 alarms, and as many events."""
     random = np.random.default_rng(2)
     recorder = watched(collected, Baseline.uniform(10))
-    recorder.record(random.integers(0, 10, size=3_200))
+    for _ in range(20):
+        recorder.record(random.integers(0, 10, size=3_200))
     collected.points()
     for _ in range(8):
         recorder.record(np.full(10_000, 3))
@@ -243,8 +244,10 @@ def test_the_evidence_reaches_the_threshold_and_stays_there_while_drift_is_activ
 def test_an_alarm_between_two_collections_is_seen_in_the_evidence(collected):
     random = np.random.default_rng(6)
     recorder = watched(collected, Baseline.uniform(10))
-    recorder.record(random.integers(0, 10, size=3_200))
-    recorder.record(random.integers(1, 10, size=400))
+    for call in random.integers(0, 10, size=(200, 32)):
+        recorder.record(call)
+    for call in random.integers(1, 10, size=(20, 32)):
+        recorder.record(call)
     recorder.record(random.integers(0, 10, size=20_000))  # over before anybody looks
     points = {name: point for name, _, point in collected.points() if hasattr(point, "value")}
     assert points["keras.prediction.drift.active"].value == 0
