@@ -60,7 +60,7 @@ Logs = NDArray[np.float64]
 def bets(p: Floats, lower: Floats, upper: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Log ratios of the fixed bets, shape (K, F), and which bets are possible."""
     fixed = fixed_bets(p, lower, upper)
-    return fixed._log_ratios(np.arange(len(p)), np.arange(fixed.size)), fixed.used
+    return fixed.log_ratios(np.arange(len(p)), np.arange(fixed.size)), fixed.used
 
 
 def alarms(logs: Logs, weights: Floats, sizes: int, leak: Floats | float, first: bool) -> list[int]:

@@ -144,7 +144,7 @@ class Episode:
 
     def alarm(self, prediction: int, age: int) -> int:
         """Take an alarm, and return the number of the prediction at which its drift began."""
-        if self.active(prediction) and self.last_alarm is not None and self.started is not None:
+        if self.started is not None and self.last_alarm is not None and self.active(prediction):
             self.gaps = (*self.gaps, prediction - self.last_alarm)[-QUIET_GAPS:]
         else:
             self.started = prediction - min(age, prediction)

@@ -1,15 +1,13 @@
 """The bets of the sequential detector: which changed distributions evidence is sought for.
 
-Two families are fixed: one class moved by a ratio, or two classes moved alike. Two are learnt from
-the recent past: any change, or a change of the few classes that stand out. Each bet q is held
-against the tolerated distribution p* nearest to it, and a chunk with counts c brings it
-``sum_k c_k log(q_k / p*_k)``.
+Two families are fixed, and stand here: one class moved by a ratio, or two classes moved alike. Two
+are learnt from the recent past (`learnt`). Each bet q is held against the tolerated distribution p*
+nearest to it, and a chunk with counts c brings it ``sum_k c_k log(q_k / p*_k)``.
 
 >>> base = np.full(3, 1 / 3)
 >>> bets = fixed_bets(base, base * 0.8, base * 1.2)
->>> brought = np.empty((1, bets.size))
->>> bets.log_products(np.array([[0.0, 16, 16]]), np.array([32.0]), out=brought)
->>> brought[0, :3].round(2).tolist()  # that class 0, 1 or 2 is lost, on a chunk without 0
+>>> brought = np.array([0, 16, 16]) @ bets.log_ratios(np.arange(3), np.arange(bets.size))
+>>> brought[:3].round(2).tolist()  # that class 0, 1 or 2 is lost, on a chunk without 0
 [9.71, -54.17, -54.17]
 """
 
@@ -21,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_drift.drift.projection import projection_scales
+from otel_drift.drift.learnt import LEARNT, LINEAR_WEIGHTS, SPARSE_WEIGHTS
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -36,14 +34,11 @@ SINGLE_WEIGHT, PAIR_WEIGHT = 0.40, 0.15
 LARGEST_SHARE = 0.9
 """Bets that give the moved classes more than this together are left out."""
 
-MEMORIES = (200.0, 1_000.0, 5_000.0, 300.0)
-"""Predictions after which what was learnt has faded to 1/e."""
-LINEAR, LINEAR_WEIGHTS, LINEAR_PRIOR = (0, 1, 2), (0.09, 0.09, 0.05), 20.0
-"""Learnt, any change: places in MEMORIES, weights, predictions that the baseline counts for."""
-SPARSE, SPARSE_WEIGHTS, SPARSE_PRIOR = (3, 1), (0.11, 0.11), 3.0
-"""Learnt, a change of the few classes that stand out."""
-STANDS_OUT = (1.5, 2.0)
-"""Standard deviations from which on a class stands out, of each."""
+GRAIN = 2.0**-40
+"""Logarithms are held as multiples of it: what a chunk brings is then summed exactly, in any order,
+and does not depend on how many chunks are worked out at once."""
+ARGUMENT_ROUNDING = 2.0**-23
+"""Part of each logarithm that is taken off: pays for rounding what a chunk brings to float32."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +65,9 @@ class FixedBets:
     gain_first: Floats
     gain_second: Floats
     """Log ratios of the moved classes, less `log_rest`."""
+    paired: Indices
+    """Classes of which every two are bet on, and what a count of each adds to each such bet."""
+    pair_gains: Floats
     edged: Indices
     """Bets where a class that did not move meets an edge of its band."""
     log_scale: Floats
@@ -84,29 +82,22 @@ class FixedBets:
         return len(self.ratio)
 
     @property
+    def classes(self) -> int:
+        """Number of classes K."""
+        return len(self.log_lower)
+
+    @property
     def singles(self) -> int:
         """Number of bets on one class."""
-        return len(self.log_lower) * len(RATIOS)
+        return self.classes * len(RATIOS)
 
-    def log_products(self, counts: Floats, sizes: Floats, out: Floats) -> None:
-        """Write ``sum_k c_k log(q_k / p*_k)`` for chunks (T, K) and every bet: shape (T, F)."""
-        t, k = counts.shape
-        one = out[:, : self.singles].reshape(t, len(RATIOS), k)
-        two = out[:, self.singles :]
-        np.multiply(counts[:, None, :], self.gain_first[: self.singles].reshape(-1, k), out=one)
-        if two.shape[1]:
-            first, second = self.first[self.singles :], self.second[self.singles :]
-            np.multiply(counts[:, first], self.gain_first[self.singles :], out=two)
-            two += counts[:, second] * self.gain_second[self.singles :]
-        out += sizes[:, None] * self.log_rest
-        if len(self.edged):
-            seen = np.flatnonzero(counts.any(axis=0))
-            out[:, self.edged] = counts[:, seen] @ self._log_ratios(seen, self.edged)
-
-    def _log_ratios(self, classes: Indices, bets: Indices) -> Floats:
-        """``log(q_k / p*_k)``, shape (classes, bets)."""
-        logs = np.log(self.rest[bets]) - np.clip(
-            self.log_scale[bets], self.log_lower[classes, None], self.log_upper[classes, None]
+    def log_ratios(self, classes: Indices, bets: Indices) -> Floats:
+        """``log(q_k / p*_k)``, paid for rounding: shape (classes, bets)."""
+        logs = _paid(
+            np.log(self.rest[bets])
+            - np.clip(
+                self.log_scale[bets], self.log_lower[classes, None], self.log_upper[classes, None]
+            )
         )
         second = (self.log_rest + self.gain_second)[bets]
         logs = np.where(classes[:, None] == self.second[bets], second, logs)
@@ -171,7 +162,14 @@ def fixed_bets(base: Floats, lower: Floats, upper: Floats) -> FixedBets:
         for moved in (first, second)
     )
     meets = (log_scale < log_lower.max()) | (log_scale > log_upper.min())
-    log_rest = np.where(used, np.log(rest) - log_scale, 0.0)
+    log_rest = np.where(used, _paid(np.log(rest) - log_scale), 0.0)
+    gain_first, gain_second = (
+        np.where(used, _paid(log_moved) - log_rest, 0.0) for log_moved in (log_first, log_second)
+    )
+    place, pairs = np.arange(len(i) * len(PAIR_RATIOS)), slice(len(one), None)
+    pair_gains = np.zeros((len(common), len(place)))
+    pair_gains[np.searchsorted(common, first[pairs]), place] = gain_first[pairs]
+    pair_gains[np.searchsorted(common, second[pairs]), place] = gain_second[pairs]
     return FixedBets(
         first=first,
         second=second,
@@ -179,13 +177,20 @@ def fixed_bets(base: Floats, lower: Floats, upper: Floats) -> FixedBets:
         rest=rest,
         used=used,
         log_rest=log_rest,
-        gain_first=np.where(used, log_first - log_rest, 0.0),
-        gain_second=np.where(used, log_second - log_rest, 0.0),
+        gain_first=gain_first,
+        gain_second=gain_second,
+        paired=common,
+        pair_gains=pair_gains,
         edged=np.flatnonzero(used & meets),
         log_scale=log_scale,
         log_lower=log_lower,
         log_upper=log_upper,
     )
+
+
+def _paid(logs: Floats) -> Floats:
+    """Take off what pays for rounding to float32, and round down to a multiple of `GRAIN`."""
+    return np.floor((logs - ARGUMENT_ROUNDING * np.abs(logs)) / GRAIN) * GRAIN
 
 
 def _within(shares: Floats, lower: Floats, upper: Floats) -> NDArray[np.bool_]:
@@ -251,54 +256,6 @@ def _clipped_total(base: Floats, lower: Floats, upper: Floats) -> Callable[[Floa
     return total
 
 
-def learnt_bets(learnt: NDArray[np.float32], base: Floats) -> Floats:
-    """Distributions that the learnt bets are on: (..., memories, K) -> (..., bets, K)."""
-    # In float32: a bet may be on any distribution, so only the final division has to be exact.
-    start = base.astype(np.float32)
-    bets = np.empty((*learnt.shape[:-2], len(LINEAR) + len(SPARSE), len(base)), np.float32)
-    np.add(learnt[..., : len(LINEAR), :], np.float32(LINEAR_PRIOR) * start, out=bets[..., :3, :])
-    few = learnt[..., SPARSE, :]
-    size = few.sum(axis=-1, keepdims=True)
-    expected = size * start
-    excess = few - expected
-    limit = np.square(STANDS_OUT, dtype=np.float32)[:, None]
-    stands_out = excess * excess > limit * (expected + np.float32(0.25))
-    prior = np.float32(SPARSE_PRIOR)
-    few += prior * start
-    few /= prior + size
-    bets[..., len(LINEAR) :, :] = np.where(stands_out, few, start)
-    exact = bets.astype(np.float64)
-    exact /= exact.sum(axis=-1, keepdims=True)
-    return exact
-
-
-def learnt_log_products(
-    learnt: NDArray[np.float32],
-    lesson: Indices,
-    counts: Floats,
-    base: Floats,
-    lower: Floats,
-    upper: Floats,
-) -> Floats:
-    """``sum_k c_k log(q_k / p*_k)`` of the learnt bets for chunks (T, K): shape (T, bets).
-
-    Logarithms are taken only of the classes that a chunk holds.
-    """
-    q = learnt_bets(learnt, base)
-    lessons, bets, k = len(q), len(LINEAR) + len(SPARSE), len(base)
-    # Bets change little from lesson to lesson: the scales of the first are good guesses.
-    guess = projection_scales(q[0], lower, upper, np.ones(bets))
-    scales = projection_scales(q.reshape(-1, k), lower, upper, np.tile(guess, len(q)))
-    rows, classes = np.nonzero(counts)
-    of_row = lesson[rows]
-    seen = q[of_row, :, classes]
-    nearest = np.clip(
-        scales.reshape(lessons, bets)[of_row] * seen, lower[classes, None], upper[classes, None]
-    )
-    logs = np.log(seen / nearest) * counts[rows, classes, None]
-    return np.add.reduceat(logs, np.flatnonzero(np.diff(rows, prepend=-1)), axis=0)
-
-
 def weights_of(fixed: FixedBets) -> Floats:
     """Weights of all bets, summing to 1; a family without bets leaves its weight to the others."""
     one, two = fixed.used[: fixed.singles], fixed.used[fixed.singles :]
@@ -328,7 +285,7 @@ def walks_of(fixed: FixedBets) -> tuple[Indices, Indices]:
         + np.arange(k)
         for direction in (~up, up)
     )
-    own = np.arange(fixed.singles, fixed.size + len(LINEAR) + len(SPARSE))
+    own = np.arange(fixed.singles, fixed.size + LEARNT)
     walks = np.concatenate([down_bet, up_bet, own])
     of_single = np.arange(k) + k * up[:, None]
     return walks, np.concatenate([of_single.reshape(-1), 2 * k + np.arange(len(own))])

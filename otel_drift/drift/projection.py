@@ -17,12 +17,17 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
+SETTLED = 1e-13
+"""How near to 1 the sum must come."""
+
 
 def projection_scales(q: Floats, lower: Floats, upper: Floats, start: Floats) -> Floats:
     """Project distributions onto the band: p* = clip(s q, lower, upper), summing to 1.
 
-    The tolerated distribution nearest to q in Kullback-Leibler divergence KL(q || p). The sum is
-    piecewise linear in s, so that Newton's method inside a bracket is exact after a few steps.
+    The tolerated distribution nearest to q in Kullback-Leibler divergence KL(q || p). Once it is
+    known which classes lie at an edge, s follows from the others; a guess of s tells which do, and
+    what follows is the next guess (Newton's method, as the sum is piecewise linear in s). A bracket
+    keeps it from going astray.
 
     Parameters
     ----------
@@ -36,30 +41,39 @@ def projection_scales(q: Floats, lower: Floats, upper: Floats, start: Floats) ->
     s, shape (n,), rounded up: a sum above 1 keeps the bet valid, and the answer does not depend
     on the first guess.
     """
-    scales = start.copy()
+    class_by_class = q.flags.f_contiguous and not q.flags.c_contiguous
+    scales = np.empty_like(start)
     todo, s = np.arange(len(q)), start
-    low, high = np.zeros(len(q)), np.full(len(q), np.inf)
+    low, high = np.zeros_like(s), np.full_like(s, np.inf)
     for _ in range(200):
-        scaled = s[:, None] * q
-        nearest = np.clip(scaled, lower, upper)
-        gap = nearest.sum(axis=1) - 1
-        going = np.abs(gap) > 1e-13
-        left = np.count_nonzero(going)
-        if left < len(todo):
-            scales[todo] = s
-        if not left:
+        scaled = q * s[:, None]
+        nearest = np.maximum(scaled, lower)
+        np.minimum(nearest, upper, out=nearest)
+        free = nearest == scaled
+        slope = np.multiply(q, free, out=scaled).sum(axis=1)
+        np.logical_not(free, out=free)
+        left = 1 - np.multiply(nearest, free, out=nearest).sum(axis=1)
+        gap = s * slope - left
+        any_free = slope > 0
+        guess = left / np.where(any_free, slope, 1)
+        # From the classes at the edges alone: once these are right, whatever the guess was.
+        scales[todo] = np.where(any_free, guess, s)
+        going = np.abs(gap) > SETTLED
+        if not going.any():
             break
-        if left <= len(todo) / 2:
-            todo, q, s, gap = todo[going], q[going], s[going], gap[going]
-            scaled, nearest = scaled[going], nearest[going]
-            low, high, going = low[going], high[going], going[going]
-        low, high = np.where(gap < 0, s, low), np.where(gap < 0, high, s)
-        slope = np.where(nearest == scaled, q, 0.0).sum(axis=1)
-        with np.errstate(divide="ignore", invalid="ignore"):
-            step = s - gap / slope
-        middle = np.where(high == np.inf, 2 * s, np.where(low == 0, s / 2, np.sqrt(low * high)))
-        moved = np.where((slope > 0) & (low < step) & (step < high), step, middle)
-        s = np.where(going, moved, s)
+        above = gap >= 0
+        low, high = np.where(above, low, s), np.where(above, s, high)
+        astray = going & ~(any_free & (low < guess) & (guess < high))
+        if astray.any():
+            middle = np.where(high == np.inf, 2 * s, np.where(low == 0, s / 2, np.sqrt(low * high)))
+            guess = np.where(astray, middle, guess)
+        s = np.where(going, guess, s)
+        if 2 * np.count_nonzero(going) <= len(todo):
+            rows = np.flatnonzero(going)
+            if len(rows) == 1:  # NumPy would sum a single row in another order
+                rows = np.repeat(rows, 2)
+            q = q.T[:, rows].T if class_by_class else q[rows]
+            todo, s, low, high = todo[rows], s[rows], low[rows], high[rows]
     else:
         scales[todo] = high
     return (np.floor(scales * 2**40) + 1) / 2**40

@@ -42,8 +42,8 @@ from __future__ import annotations
 import base64
 import math
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -56,22 +56,23 @@ from otel_drift.drift.alarm import (
     contributions_of,
 )
 from otel_drift.drift.band import DEFAULT_TOLERANCE
-from otel_drift.drift.bets import (
-    MEMORIES,
-    fixed_bets,
-    learnt_bets,
-    learnt_log_products,
-    walks_of,
-    weights_of,
-)
+from otel_drift.drift.bets import ARGUMENT_ROUNDING, fixed_bets, walks_of, weights_of
+from otel_drift.drift.block import Block, block_of_counts, block_of_labels
+from otel_drift.drift.brought import bringing
 from otel_drift.drift.calls import CallDependence
-from otel_drift.drift.chunks import CHUNK, checked_counts, checked_labels, chunk_counts
+from otel_drift.drift.chunks import CHUNK, checked_counts, checked_labels
 from otel_drift.drift.design_effect import LiveDesignEffect
+from otel_drift.drift.dispersion import cells_of
+from otel_drift.drift.learnt import LEARNT, LearntBets, Memories, learnt_bets
 from otel_drift.drift.projection import into_band
+from otel_drift.drift.recursion import recursion_of
 from otel_drift.drift.reference import ReferenceDistribution
+from otel_drift.drift.segments import SEGMENT
 from otel_drift.drift.variation import Variation
+from otel_drift.drift.walks import Steps, Walks, steps_of
 
 Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
 DEFAULT_AVERAGE_RUN_LENGTH = 10_000_000
@@ -79,23 +80,34 @@ MINIMUM_AVERAGE_RUN_LENGTH = 100
 MAXIMUM_AVERAGE_RUN_LENGTH = 1e12
 """Above it R would leave the range of float32."""
 
-CLASSES_PER_CHUNK, MAXIMUM_LESSON = 250, 8
-"""Learnt bets change every chunk below 500 classes, every fourth at 1,000, every eighth from 2,000
-on: working them out is what costs most, and many classes are learnt slowly anyway."""
-
 MINIMUM_LEAK = 20_000.0
-ROUNDING = 2.0**-22
-"""Pays for three float32 roundings a chunk: increment, sum, product."""
-BLOCK = 2**18
+ROUNDING = 2.0**-20
+"""Pays for each chunk's roundings to float32: three of the recursion and those of the exponential
+function, whose error is below four units in the last place."""
+BLOCK = 2**19
 """Statistics worked out at once: enough to amortise NumPy's overhead, few enough for a cache."""
 
-EXPLAINED_FOR = 512
-"""Predictions for which the alarms of one drift share an explanation: there may be an alarm in
-every chunk, and explaining costs more than finding."""
+EXPLAINED_FOR, EXPLAINED_FOR_LONGEST = 512, 4_096
+"""Predictions for which the alarms of one drift share an explanation, a quarter of its age in
+between: there may be an alarm in every chunk, and explaining costs more than finding."""
 
 STATE_VERSION = 3
 SIGNED = ("direction", "turning")
 """Ends of the names of arrays that may hold negative numbers."""
+
+
+class Part(NamedTuple):
+    """A block of chunks that is worked out at once, and what it brings."""
+
+    block: Block
+    learnt: Floats32
+    """What the learnt bets rest on, shape (lessons, memories, K)."""
+    lesson: Indices
+    """The lesson that each chunk is in, shape (T,)."""
+    growth: Floats32
+    """Factor g of each chunk and bet, shape (T, bets)."""
+    steps: Steps
+    """Steps of the walks, shape (T, walks)."""
 
 
 class SequentialDetector:
@@ -144,33 +156,29 @@ class SequentialDetector:
         self._base = into_band(baseline.starting_proportions(), self._lower, self._upper)
         self._fixed = fixed_bets(self._base, self._lower, self._upper)
         self._weights = weights_of(self._fixed)
-        self._weights32 = self._weights.astype(np.float32)
         self._ceiling = _ceiling(self.average_run_length, self._weights)
-
-        k, bets = len(self._base), len(self._weights)
-        self._statistics = np.zeros(bets, np.float32)
-        self._ages = np.zeros(bets, np.float32)
+        self._recursion = recursion_of(self._weights)
+        self._memories = Memories(len(self._base))
+        self._learnt = LearntBets(self._base, self._lower, self._upper)
+        self._cells, self._cell = cells_of(self._base)
         self._calls, self._dependence = _dependence(self._base, baseline.variation, calls)
-        self._learnt = np.zeros((len(MEMORIES), k), np.float32)
-        self._lesson_chunks = min(MAXIMUM_LESSON, max(1, k // CLASSES_PER_CHUNK))
-        self._unlearnt = np.zeros(k, np.float32)
-        self._unlearnt_chunks = 0
-        self._walks, self._walk_of = walks_of(self._fixed)
-        self._cusum = np.zeros(len(self._walks), np.float32)
-        self._since = np.zeros(len(self._walks), np.uint32)
+        self._walking, self._walk_of = walks_of(self._fixed)
+        self._walks = Walks(len(self._walking))
+        self._bringing = bringing(self._fixed)
+        self._bringing_walks = bringing(self._fixed, self._walking[:-LEARNT])
 
         self.alarms = 0
         self._committed = 0
         self._pending = np.zeros(0, np.int64)
         self._pending_weights = np.zeros(0)
         self._episode = Episode()
-        self._explained: Explanation | None = None
-        self._explained_at = 0
+        self._explained = NOTHING_MOVED
+        self._explained_until = 0
 
     @property
     def evidence(self) -> float:
         """log10 of the evidence of all whole chunks; at least 0, always finite."""
-        return math.log10(max(1.0, self._evidence()))
+        return math.log10(max(1.0, self._recursion.evidence()))
 
     @property
     def threshold(self) -> float:
@@ -268,8 +276,7 @@ class SequentialDetector:
         rows = self._rows() * CHUNK
         for start in range(0, whole, rows):
             part = slice(start, min(whole, start + rows))
-            counts = chunk_counts(stream[part], len(self._base), weights[part])
-            self._commit(counts, np.full(len(counts), float(CHUNK)), alarms)
+            self._commit(block_of_labels(stream[part], weights[part], len(self._base)), alarms)
         return tuple(alarms)
 
     def update_counts(self, counts: ArrayLike) -> tuple[Alarm, ...]:
@@ -300,21 +307,20 @@ class SequentialDetector:
         chunks = checked_counts(counts, k)
         alarms: list[Alarm] = []
         if len(self._pending):
-            pending = np.bincount(self._pending, self._pending_weights, minlength=k)
-            self._commit(
-                pending[None].astype(np.float64), np.array([float(len(self._pending))]), alarms
-            )
+            pending = np.bincount(self._pending, self._pending_weights, minlength=k)[None]
+            sizes = np.array([float(len(self._pending))])
             self._pending, self._pending_weights = np.zeros(0, np.int64), np.zeros(0)
+            self._commit(block_of_counts(pending.astype(np.float64), sizes), alarms)
         rows = self._rows()
         for start in range(0, len(chunks), rows):
             block = chunks[start : start + rows].astype(np.float64)
-            block = block[block.any(axis=1)]
-            self._commit(block, block.sum(axis=1), alarms)
+            self._commit(block_of_counts(block[block.any(axis=1)]), alarms)
         return tuple(alarms)
 
     def explanation(self) -> Explanation:
         """Say what has moved and since when, as the evidence of all whole chunks has it now."""
-        found = self._explanation(self._learnt)
+        nothing = np.empty((0, len(self._walking)), np.int32), np.empty(0)
+        found = self._explanation(self._memories.learnt(), *self._recursion.moment(), *nothing)
         started = self._episode.started
         if started is None or not self._episode.active(self.predictions):
             return found
@@ -335,7 +341,6 @@ class SequentialDetector:
             "calls": self._calls is not None,
             "pending": self._pending.tolist(),
             "pending_weights": self._pending_weights.tolist(),
-            "unlearnt_chunks": self._unlearnt_chunks,
             "last_alarm": self._episode.last_alarm,
             "started": self._episode.started,
             "gaps": list(self._episode.gaps),
@@ -392,7 +397,6 @@ class SequentialDetector:
                 values[...] = _unpacked(state[name], values, signed=name.endswith(SIGNED))
             self.alarms = int(state["alarms"])
             self._committed = int(state["committed"])
-            self._unlearnt_chunks = int(state["unlearnt_chunks"])
             self._pending = checked_labels(state["pending"], len(self._base))
             self._pending_weights = np.array(state["pending_weights"], np.float64)
             self._episode = Episode(
@@ -403,149 +407,122 @@ class SequentialDetector:
 
     def _arrays(self) -> dict[str, NDArray[Any]]:
         return {
-            "statistics": self._statistics,
-            "ages": self._ages,
-            "learnt": self._learnt,
-            "unlearnt": self._unlearnt,
-            "cusum": self._cusum,
-            "since": self._since,
+            **self._recursion.arrays(),
+            **self._memories.arrays(),
+            **self._walks.arrays(),
             **self._dependence.arrays(),
             **(self._calls.arrays() if self._calls is not None else {}),
         }
 
     def _rows(self) -> int:
-        """Chunks worked out at once."""
-        return max(1, BLOCK // len(self._weights))
+        """Chunks taken at once."""
+        return max(SEGMENT, 2 * BLOCK // len(self._weights))
 
-    def _evidence(self) -> float:
-        return float(self._weights @ self._statistics.astype(np.float64))
-
-    def _commit(self, counts: Floats, sizes: Floats, alarms: list[Alarm]) -> None:
-        """Take chunks of shape (T, K), none empty, and the predictions that each is of."""
-        if not len(counts):
+    def _commit(self, block: Block, alarms: list[Alarm]) -> None:
+        """Take chunks, none empty."""
+        chunks = len(block.sizes)
+        if not chunks:
             return
-        # Dependent predictions count as the fewer independent ones that say as much.
-        before = counts.sum(axis=1) / sizes
-        counts = counts / self._dependence.update(counts, before)[:, None]
-        worth = counts.sum(axis=1)
-        design_effect = sizes / worth
-        learnt, lesson = self._learn(counts)
-        logs = np.empty((len(counts), len(self._weights)))
-        self._fixed.log_products(counts, worth, out=logs[:, : self._fixed.size])
-        logs[:, self._fixed.size :] = learnt_log_products(
-            learnt, lesson, counts, self._base, self._lower, self._upper
-        )
+        counts = block.counts(self._cell, self._cells)
+        effect = self._dependence.update(counts, block.worth / block.sizes)
+        block = block._replace(effect=effect)
+        learnt, lesson = self._memories.take(block)
+        rows = max(SEGMENT, BLOCK // len(self._weights) // SEGMENT * SEGMENT)
+        # Used again and again: fresh memory costs more than what is done with it.
+        growth = np.empty((min(rows, chunks), len(self._weights)), np.float32)
+        steps = np.empty((len(growth), len(self._walking)), np.int32)
+        # Parts end where segments do.
+        begun = self._recursion.begun
+        for start in range(-begun, chunks, rows):
+            first, end = max(0, start), min(start + rows, chunks)
+            lessons, size = int(lesson[first]), end - first
+            part = Part(
+                block.part(first, end),
+                learnt[lessons : lesson[end - 1] + 1],
+                lesson[first:end] - lessons,
+                growth[:size],
+                steps[:size],
+            )
+            self._work_out(part)
+            self._look(part, alarms)
+
+    def _work_out(self, part: Part) -> None:
+        """Write what the chunks bring."""
+        block = part.block
+        design_effect = block.sizes / block.worth * block.effect
         leak = np.maximum(self.average_run_length / 100, MINIMUM_LEAK * design_effect)
-        growth = logs - (sizes / leak + ROUNDING)[:, None]
-        np.minimum(growth, self._ceiling, out=growth)
-        np.exp(growth, out=growth)
+        taken_off = (block.sizes / leak + ROUNDING)[:, None]
 
-        first = 0
-        for row in self._alarm_rows(growth.astype(np.float32), sizes.astype(np.float32)):
-            self._walk(logs[first : row + 1], sizes[first : row + 1])
-            self._committed += int(sizes[first : row + 1].sum())
-            alarms.append(self._alarm(learnt[lesson[row]]))
-            first = row + 1
-        self._walk(logs[first:], sizes[first:])
-        self._committed += int(sizes[first:].sum())
+        def grown(logs: Floats, chunks: Any) -> Floats32:
+            growth = np.subtract(logs, taken_off[chunks]).astype(np.float32)
+            np.minimum(growth, self._ceiling, out=growth)
+            return np.exp(growth, out=growth)
 
-    def _learn(self, counts: Floats) -> tuple[NDArray[np.float32], Indices]:
-        """Learn the chunks, and return what their bets rest on.
+        self._bringing.write(block, grown, part.growth[:, : self._fixed.size])
+        self._bringing_walks.write(block, lambda logs, _: steps_of(logs), part.steps[:, :-LEARNT])
+        logs = self._learnt.log_products(part.learnt, part.lesson, block)
+        logs -= ARGUMENT_ROUNDING * np.abs(logs)
+        part.growth[:, self._fixed.size :] = grown(logs, slice(None))
+        part.steps[:, -LEARNT:] = steps_of(logs)
 
-        Returns
-        -------
-        learnt
-            Shape (lessons, memories, K): counts that fade, as at the beginning of each lesson.
-        lesson
-            Shape (T,): the lesson that each chunk is in.
-        """
-        total = self._unlearnt_chunks + len(counts)
-        lesson = np.arange(self._unlearnt_chunks, total) // self._lesson_chunks
-        complete, left = divmod(total, self._lesson_chunks)
-        seen = np.add.reduceat(counts, np.flatnonzero(np.diff(lesson, prepend=-1)), axis=0)
-        seen[0] += self._unlearnt
-        learnt = np.empty((complete + 1, *self._learnt.shape), np.float32)
-        learnt[0] = self._learnt
-        sizes = seen.sum(axis=1)[:complete]
-        fade = np.exp(-sizes[:, None, None] / np.array(MEMORIES)[:, None]).astype(np.float32)
-        for before, after, keep, new in zip(
-            learnt[:-1], learnt[1:], fade, seen[:complete].astype(np.float32), strict=True
+    def _look(self, part: Part, alarms: list[Alarm]) -> None:
+        """Run the recursion, and report the alarms that it raises."""
+        before, sizes = self._committed, part.block.sizes
+        ends, restart = np.cumsum(sizes, dtype=np.int64).tolist(), 0
+        for row, evidence, moment in self._recursion.take(
+            part.growth, sizes.astype(np.float32), self.average_run_length
         ):
-            np.multiply(before, keep, out=after)
-            np.add(after, new, out=after)
-        self._learnt[...] = learnt[-1]
-        self._unlearnt[...] = seen[-1] if left else 0
-        self._unlearnt_chunks = left
-        return learnt[: lesson[-1] + 1], lesson
+            self._committed = now = before + ends[row]
+            if now >= self._explained_until or not self._episode.active(now):
+                since = slice(restart, row + 1)
+                learnt = part.learnt[part.lesson[row]]
+                self._explained_until = 0
+                self._explained = self._explanation(
+                    learnt, *moment(), part.steps[since], sizes[since]
+                )
+            if not restart:
+                self._walks.restart()
+            alarms.append(self._alarm(evidence))
+            restart = row + 1
+        self._committed = before + ends[-1]
+        self._walks.take(part.steps[restart:], sizes[restart:])
 
-    def _alarm_rows(self, growth: NDArray[np.float32], sizes: NDArray[np.float32]) -> Iterator[int]:
-        """Run the recursion of all bets over the chunks; stop at each row that raises an alarm."""
-        statistics, ages, weights = self._statistics, self._ages, self._weights32
-        threshold = self.average_run_length
-        started, kept = np.empty_like(statistics), np.empty_like(statistics)
-        for row, (factor, size) in enumerate(zip(growth, sizes, strict=True)):
-            np.add(statistics, size, out=started)
-            np.divide(statistics, started, out=kept)
-            np.multiply(started, factor, out=statistics)
-            # Mean age of the starts that a statistic sums over: the new ones are of this chunk.
-            np.multiply(ages, kept, out=ages)
-            np.add(ages, size, out=ages)
-            if statistics.dot(weights) >= threshold:
-                yield row
-
-    def _walk(self, logs: Floats, sizes: Floats) -> None:
-        """CUSUM of the walks over the chunks, and predictions since each was last at 0."""
-        if not len(sizes):
-            return
-        if len(sizes) == 1:  # as during drift, when every chunk may raise an alarm
-            path = logs[0, self._walks] + self._cusum
-            since = np.where(path <= 0, 0.0, self._since + float(sizes[0]))
-            self._cusum[...] = np.maximum(path, 0)
-            self._since[...] = np.minimum(since, 2**32 - 1)
-            return
-        path = logs[:, self._walks]
-        np.cumsum(path, axis=0, out=path)
-        path += self._cusum
-        lowest = np.minimum(path.min(axis=0), 0)
-        reset = len(path) - 1 - path[::-1].argmin(axis=0)
-        seen = np.cumsum(sizes)
-        since: Floats = np.where(
-            path[reset, np.arange(path.shape[1])] <= 0,
-            seen[-1] - seen[reset],
-            self._since + float(seen[-1]),
-        )
-        self._cusum[...] = path[-1] - lowest
-        self._since[...] = np.minimum(since, 2**32 - 1)
-
-    def _alarm(self, learnt: NDArray[np.float32]) -> Alarm:
-        """Report the alarm, and start the evidence anew; what was learnt is kept."""
-        found = self._explained
-        if (
-            found is None
-            or self._committed - self._explained_at >= EXPLAINED_FOR
-            or not self._episode.active(self._committed)
-        ):
-            found = self._explained = self._explanation(learnt)
-            self._explained_at = self._committed
-        started = self._episode.alarm(self._committed, found.age)
-        alarm = Alarm(
-            self._committed,
-            max(self.threshold, math.log10(self._evidence())),
-            self._committed - started,
-            *found[1:],
-        )
+    def _alarm(self, evidence: float) -> Alarm:
+        """Report an alarm, with what explains it and others of its drift."""
+        now, found = self._committed, self._explained
+        age = now - self._episode.alarm(now, found.age)
+        if not self._explained_until:
+            self._explained_until = now + min(max(EXPLAINED_FOR, age // 4), EXPLAINED_FOR_LONGEST)
         self.alarms += 1
-        for values in (self._statistics, self._ages, self._cusum, self._since):
-            values[...] = 0
-        return alarm
+        return Alarm(now, math.log10(evidence), age, *found[1:])
 
-    def _explanation(self, learnt: NDArray[np.float32]) -> Explanation:
-        evidence = self._weights * self._statistics
+    def _explanation(
+        self,
+        learnt: Floats32,
+        statistics: Floats,
+        aged: Floats,
+        steps: Steps,
+        sizes: Floats,
+    ) -> Explanation:
+        """Say what has moved.
+
+        Parameters
+        ----------
+        learnt
+            What the learnt bets rest on.
+        statistics, aged
+            R of all bets, and their sums of age times weight.
+        steps, sizes
+            Of chunks that the walks have not taken yet.
+        """
+        evidence = self._weights * statistics
         total = float(evidence.sum())
         if not total > 0:
             return NOTHING_MOVED
-        age = float(evidence @ self._ages) / total
-        reset = float(self._since[self._walk_of[int(evidence.argmax())]])
+        age = float(self._weights @ aged) / total
+        leading = int(evidence.argmax())
+        walk = int(self._walk_of[leading])
+        reset = self._walks.since_with(walk, steps[:, walk], sizes)
         classes, probability = self._fixed.most_probable(evidence[: self._fixed.size])
         estimate = self._fixed.mixture(evidence[: self._fixed.size] / total, self._base)
         estimate += (evidence[self._fixed.size :] / total) @ learnt_bets(learnt, self._base)
@@ -564,14 +541,16 @@ def _dependence(
 
     A log that did not tell its calls has taken what is alike in them for dependence as such.
     """
+    of_cells, cell = cells_of(base)
+    cells: Any = np.bincount(cell, weights=base, minlength=of_cells)
     if variation is None:
-        return CallDependence(base) if calls else None, LiveDesignEffect(base)
+        return CallDependence(base) if calls else None, LiveDesignEffect(cells)
     if not calls or variation.calls is None:
-        return None, LiveDesignEffect(base, variation.design_effects, variation.design_effect)
+        return None, LiveDesignEffect(cells, variation.design_effects, variation.design_effect)
     between = variation.calls
     return (
         CallDependence(base, between.correlations),
-        LiveDesignEffect(base, between.design_effects, between.design_effect),
+        LiveDesignEffect(cells, between.design_effects, between.design_effect),
     )
 
 

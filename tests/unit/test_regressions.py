@@ -123,7 +123,7 @@ def test_another_drift_on_top_is_told(collected):
     recorder.record(random.integers(0, 10, size=3_200))
     recorder.record(random.integers(1, 10, size=3_000))  # class 0 is lost
     collected.points()
-    recorder.record(np.full(1_000, 7))  # now there is nothing but class 7
+    recorder.record(np.full(2_000, 7))  # now there is nothing but class 7
     collected.points()
     states = [one.attributes["keras.prediction.drift.state"] for one in events_of(collected)]
     assert states[0] == "began"

@@ -1,0 +1,241 @@
+"""The learnt bets of the sequential detector: what was seen lately, as distributions to bet on.
+
+Counts of the past fade with several memories. From each a bet on any change is made, or on a change
+of the few classes that stand out, as it is at the beginning of a *lesson*: a chunk, or several
+where there are many classes.
+
+>>> from otel_drift.drift.block import block_of_labels
+>>> memories = Memories(3)
+>>> learnt, lesson = memories.take(block_of_labels(np.zeros(320, np.int64), np.ones(320), 3))
+>>> bets = learnt_bets(learnt, np.full(3, 1 / 3))
+>>> bets[[0, 9], 0].round(2).tolist()  # from the baseline towards what is seen
+[[0.33, 0.33, 0.33], [0.93, 0.04, 0.04]]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from otel_drift.drift.block import FEW_CLASSES, Block
+from otel_drift.drift.projection import projection_scales
+from otel_drift.drift.segments import SEGMENT, cut
+
+Floats = NDArray[np.float64]
+Floats32 = NDArray[np.float32]
+Indices = NDArray[np.intp]
+
+MEMORIES = (200.0, 1_000.0, 5_000.0, 300.0)
+"""Predictions after which what was learnt has faded to 1/e."""
+LINEAR, LINEAR_WEIGHTS, LINEAR_PRIOR = (0, 1, 2), (0.09, 0.09, 0.05), 20.0
+"""Learnt, any change: places in MEMORIES, weights, predictions that the baseline counts for."""
+SPARSE, SPARSE_WEIGHTS, SPARSE_PRIOR = (3, 1), (0.11, 0.11), 3.0
+"""Learnt, a change of the few classes that stand out."""
+STANDS_OUT = (1.5, 2.0)
+"""Standard deviations from which on a class stands out, of each."""
+LEARNT = len(LINEAR) + len(SPARSE)
+"""Number of learnt bets."""
+
+CLASSES_PER_CHUNK, MAXIMUM_LESSON = 125, 8
+"""Learnt bets change every chunk below 250 classes, every fourth at 500, every eighth from 1,000
+on: working them out is what costs most, and many classes are learnt slowly anyway."""
+
+
+AT_ONCE = 2**16
+"""Numbers worked out at once: few enough for a cache."""
+
+
+class Memories:
+    """Class counts of the past that fade, with several memories.
+
+    What a memory holds is ``local + kept * start``: of what it held at the start of a segment, part
+    is kept. Segments end after every 32nd lesson of the stream, however that is cut into calls.
+
+    Parameters
+    ----------
+    k
+        Number of classes.
+    """
+
+    def __init__(self, k: int) -> None:
+        self._lesson_chunks = min(MAXIMUM_LESSON, max(1, k // CLASSES_PER_CHUNK))
+        # Longer lessons are few, and taken one after another: their segment never ends.
+        self._composed = self._lesson_chunks == 1
+        self._start = np.zeros((len(MEMORIES), k if self._composed else 0), np.float32)
+        self._local = np.zeros((len(MEMORIES), k), np.float32)
+        self._kept = np.ones((len(MEMORIES), 1), np.float32)
+        self._lessons = np.zeros(1, np.int64)
+        """Lessons of the segment so far."""
+        self._unlearnt = np.zeros(0 if self._composed else k, np.float32)
+        """Counts of the lesson that has begun."""
+        self._unlearnt_chunks = np.zeros(1, np.int64)
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that is remembered, by name."""
+        return {
+            "learnt_start": self._start,
+            "learnt_local": self._local,
+            "learnt_kept": self._kept,
+            "segment_lessons": self._lessons,
+            "unlearnt": self._unlearnt,
+            "unlearnt_chunks": self._unlearnt_chunks,
+        }
+
+    def learnt(self) -> Floats32:
+        """Faded counts as they are now, shape (memories, K)."""
+        if not self._composed:
+            return self._local.copy()
+        return np.add(self._local, self._kept * self._start, dtype=np.float32)
+
+    def take(self, block: Block) -> tuple[Floats32, Indices]:
+        """Learn chunks, and return what their bets rest on.
+
+        Returns
+        -------
+        learnt
+            Shape (lessons, memories, K): faded counts, as at the beginning of each lesson.
+        lesson
+            Shape (T,): the lesson that each chunk is in.
+        """
+        begun, chunks, k = int(self._unlearnt_chunks[0]), len(block.sizes), self._local.shape[1]
+        lesson = (begun + np.arange(chunks)) // self._lesson_chunks
+        # Dependent predictions count as the fewer independent ones that say as much.
+        number = block.number / block.effect[block.rows]
+        cells = lesson[block.rows] * k + block.classes
+        lessons = int(lesson[-1]) + 1
+        seen = np.bincount(cells, weights=number, minlength=lessons * k).reshape(lessons, k)
+        complete, left = divmod(begun + chunks, self._lesson_chunks)
+        if not self._composed:
+            seen[0] += self._unlearnt
+            self._unlearnt[:] = seen[-1] if left else 0
+            self._unlearnt_chunks[:] = left
+            seen = seen[:complete]
+        fade = -seen.sum(axis=1)[:, None, None] / np.array(MEMORIES)[:, None]
+        keep = np.exp(fade).astype(np.float32)
+        learnt = np.empty((complete + 1, *self._local.shape), np.float32)
+        learnt[0] = self.learnt()
+        seen = seen.astype(np.float32)[:, None]
+        if not self._composed:
+            for one, after, factor, new in zip(learnt, learnt[1:], keep, seen, strict=False):
+                np.multiply(one, factor, out=after)
+                np.add(after, new, out=after)
+            self._local[:] = learnt[-1]
+            return learnt[: lesson[-1] + 1], lesson
+        for first, end, whole in cut(complete, int(self._lessons[0])):
+            fade = self._fade_segments if whole else self._fade_lessons
+            fade(learnt[first + 1 : end + 1], keep[first:end], seen[first:end])
+        return learnt[: lesson[-1] + 1], lesson
+
+    def _fade_lessons(self, learnt: Floats32, keep: Floats32, seen: Floats32) -> None:
+        """Write what the memories hold after each lesson of a segment that is not whole."""
+        for after, factor, new in zip(learnt, keep, seen, strict=True):
+            np.multiply(self._local, factor, out=self._local)
+            np.add(self._local, new, out=self._local)
+            np.multiply(self._kept, factor, out=self._kept)
+            after[:] = self.learnt()
+            self._lessons += 1
+            if self._lessons[0] == SEGMENT:
+                self._start[:] = after
+                self._local[:], self._kept[:], self._lessons[:] = 0, 1, 0
+
+    def _fade_segments(self, learnt: Floats32, keep: Floats32, seen: Floats32) -> None:
+        """Write the same of whole segments, side by side."""
+        learnt, keep, seen = (
+            values.reshape(-1, SEGMENT, *values.shape[1:]) for values in (learnt, keep, seen)
+        )
+        kept = np.empty_like(keep)
+        local, factor = np.zeros_like(learnt[:, 0]), np.ones_like(keep[:, 0])
+        for j in range(SEGMENT):
+            local = np.multiply(local, keep[:, j], out=learnt[:, j])
+            np.add(local, seen[:, j], out=local)
+            factor = np.multiply(factor, keep[:, j], out=kept[:, j])
+        for one, factors in zip(learnt, kept, strict=True):
+            one += factors * self._start
+            self._start[:] = one[-1]
+
+
+def learnt_bets(learnt: Floats32, base: Floats) -> Floats:
+    """Distributions that the learnt bets are on: (..., memories, K) -> (..., bets, K)."""
+    # In float32: a bet may be on any distribution, so only the final division has to be exact.
+    start = base.astype(np.float32)
+    bets = np.empty_like(learnt, shape=(*learnt.shape[:-2], LEARNT, len(base)))
+    np.add(learnt[..., : len(LINEAR), :], np.float32(LINEAR_PRIOR) * start, out=bets[..., :3, :])
+    for place, memory, sigmas in zip(range(len(LINEAR), LEARNT), SPARSE, STANDS_OUT, strict=True):
+        few = learnt[..., memory, :]
+        size = few.sum(axis=-1, keepdims=True)
+        expected = size * start
+        excess = few - expected
+        excess *= excess
+        expected += np.float32(0.25)
+        expected *= np.float32(sigmas**2)
+        share = few + np.float32(SPARSE_PRIOR) * start
+        share /= np.float32(SPARSE_PRIOR) + size
+        bets[..., place, :] = np.where(excess > expected, share, start)
+    exact = bets.astype(np.float64)
+    exact /= exact.sum(axis=-1, keepdims=True)
+    return exact
+
+
+class LearntBets:
+    """What the learnt bets bring, held against the tolerated band.
+
+    Parameters
+    ----------
+    base, lower, upper
+        Proportions that bets start from, and the band, shape (K,).
+    """
+
+    def __init__(self, base: Floats, lower: Floats, upper: Floats) -> None:
+        self._base, self._lower, self._upper = base, lower, upper
+        self._guess = np.ones(LEARNT)
+        """Scales of the newest bets: the next ones are near. Says nothing about the answer."""
+
+    def log_products(self, learnt: Floats32, lesson: Indices, block: Block) -> Floats:
+        """``sum_k c_k log(q_k / p*_k)`` for chunks (T, K): shape (T, bets).
+
+        Parameters
+        ----------
+        learnt, lesson
+            What `Memories.take` returned.
+        """
+        brought = np.empty((len(lesson), LEARNT))
+        step = max(1, AT_ONCE // (LEARNT * len(self._base)))
+        for start in range(0, len(learnt), step):
+            first, end = np.searchsorted(lesson, (start, start + step)).tolist()
+            brought[first:end] = self._of_lessons(
+                learnt[start : start + step], lesson[first:end] - start, block.part(first, end)
+            )
+        return brought / block.effect[:, None]
+
+    def _of_lessons(self, learnt: Floats32, lesson: Indices, block: Block) -> Floats:
+        few = len(self._base) <= FEW_CLASSES
+        order = "F" if few else "C"  # of few classes sums over rows are slow
+        q = learnt_bets(np.asarray(learnt, order=order), self._base)
+        guess = np.broadcast_to(self._guess, (len(q), LEARNT)).reshape(-1, order=order)
+        flat = q.reshape(-1, len(self._base), order=order)
+        scales = projection_scales(flat, self._lower, self._upper, guess)
+        scales = scales.reshape(len(q), LEARNT, order=order)
+        self._guess = scales[-1]
+        of = self._of_all_classes if few else self._of_classes_seen
+        return of(q, scales, lesson, block)
+
+    def _of_all_classes(self, q: Floats, scales: Floats, _: Indices, block: Block) -> Floats:
+        """Where a chunk holds nearly all classes, and each chunk is a lesson."""
+        nearest = np.clip(q * scales[..., None], self._lower, self._upper)
+        logs = np.divide(q, nearest, out=nearest)
+        np.log(logs, out=logs)
+        counts = block.counts(np.arange(len(self._base)), len(self._base))
+        logs *= np.asfortranarray(counts)[:, None]
+        return logs.sum(axis=-1)
+
+    def _of_classes_seen(self, q: Floats, scales: Floats, lesson: Indices, block: Block) -> Floats:
+        rows, classes = block.rows, block.classes
+        of_row = lesson[rows]
+        seen = q[of_row, :, classes]
+        nearest = np.clip(
+            scales[of_row] * seen, self._lower[classes, None], self._upper[classes, None]
+        )
+        logs = np.log(seen / nearest) * block.number[:, None]
+        return np.add.reduceat(logs, np.flatnonzero(np.diff(rows, prepend=-1)), axis=0)

@@ -1,0 +1,127 @@
+"""Since when: how long ago the log likelihood ratio of a bet began to rise (Page's CUSUM).
+
+A walk adds up the logarithms that chunks bring a bet, and starts again from 0 where it would fall
+below. The prediction at which it was last at 0 is where the drift seems to have begun.
+
+>>> walks = Walks(1)
+>>> walks.take(steps_of(np.array([[-1.0], [0.5], [2.0]])), np.array([32, 32, 32]))
+>>> walks.since.tolist(), (walks.height / STEPS).tolist()
+([64], [2.5])
+
+Logarithms are rounded to steps, which sum exactly in any order: it does not matter how a stream is
+cut into calls.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Steps = NDArray[np.int32]
+
+STEPS = 2**16
+"""Steps in one nat."""
+LARGEST = 120.0
+"""Nats that one chunk counts for at the most: sums of a stretch stay in 32 bits."""
+PLACES = 4
+STRETCH = 2**PLACES
+"""Chunks that are summed one after another, many stretches side by side."""
+
+
+def steps_of(logs: NDArray[np.floating]) -> Steps:
+    """Round logarithms to steps."""
+    steps = np.multiply(logs, STEPS)
+    np.maximum(steps, -LARGEST * STEPS, out=steps)
+    np.minimum(steps, LARGEST * STEPS, out=steps)
+    return np.rint(steps, out=steps).astype(np.int32)
+
+
+class Walks:
+    """CUSUM of several bets.
+
+    Parameters
+    ----------
+    walks
+        Number of them.
+    """
+
+    def __init__(self, walks: int) -> None:
+        self.height = np.zeros(walks, np.uint32)
+        """Steps above 0."""
+        self.since = np.zeros(walks, np.uint32)
+        """Predictions since it was last at 0."""
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """All that is remembered, by name."""
+        return {"cusum": self.height, "since": self.since}
+
+    def restart(self) -> None:
+        """Put all back to 0."""
+        self.height[:] = self.since[:] = 0
+
+    def take(self, steps: Steps, sizes: NDArray[Any]) -> None:
+        """Add what chunks brought.
+
+        Parameters
+        ----------
+        steps
+            Shape (T, walks).
+        sizes
+            Predictions in each chunk, shape (T,).
+        """
+        if len(sizes):
+            self.height[:], self.since[:] = walked(steps, sizes, self.height, self.since)
+
+    def since_with(self, walk: int, steps: Steps, sizes: NDArray[Any]) -> int:
+        """Give `since` of one walk as it would be after more chunks, of shape (T,)."""
+        if not len(sizes):
+            return int(self.since[walk])
+        one = slice(walk, walk + 1)
+        return int(walked(steps[:, None], sizes, self.height[one], self.since[one])[1][0])
+
+
+def walked(
+    steps: Steps,
+    sizes: NDArray[Any],
+    height: NDArray[np.uint32],
+    since: NDArray[np.uint32],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Give heights, and predictions since the last 0, after chunks of shape (T, walks).
+
+    A walk is last at 0 where the sum of its steps is last at its lowest, if that is low enough to
+    bring it down to 0 at all.
+    """
+    chunks, walks = steps.shape
+    if chunks == 1:
+        now = steps[0] + height.astype(np.int64)
+        up = now > 0
+        return now * up, np.minimum((since + float(sizes[0])) * up, 2**32 - 1)
+    stretches = -(-chunks // STRETCH)
+    if chunks % STRETCH:
+        steps = np.concatenate([steps, np.zeros((-chunks % STRETCH, walks), np.int32)])
+    steps = steps.reshape(stretches, STRETCH, walks)
+    sums = np.zeros((stretches, walks), np.int32)
+    # The lowest sum of a stretch and, in its last bits, how many chunks are left after it: the
+    # least of these numbers is the last of the lowest sums.
+    lowest = np.full((stretches, walks), np.iinfo(np.int32).max, np.int32)
+    marked = np.empty_like(sums)
+    for place in range(min(STRETCH, chunks)):
+        np.add(sums, steps[:, place], out=sums)
+        np.left_shift(sums, PLACES, out=marked)
+        np.add(marked, STRETCH - 1 - place, out=marked)
+        np.minimum(lowest, marked, out=lowest)
+
+    ends = np.cumsum(sums, axis=0, dtype=np.int64)
+    low = (lowest >> PLACES) + ends - sums
+    stretch = stretches - 1 - low[::-1].argmin(axis=0)
+    column = np.arange(walks, dtype=np.intp)
+    row = stretch * STRETCH + STRETCH - 1 - (lowest[stretch, column] & STRETCH - 1)
+    low = low[stretch, column] + height
+    at_zero = low <= 0
+    now = ends[-1] + height - np.where(at_zero, low, 0)
+    seen = np.asarray(np.cumsum(sizes), dtype=np.float64)
+    # Where it has not been at 0, as long before the first of these chunks as it was then.
+    last_at_zero = np.where(at_zero, seen[np.minimum(row, chunks - 1)], -since.astype(np.float64))
+    return now, np.minimum(seen[-1] - last_at_zero, 2**32 - 1)
