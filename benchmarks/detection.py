@@ -133,10 +133,26 @@ def shifts() -> list[Shift]:
         ("second and third class lost", moved(common, [1, 2], 0), 175),
         ("classes 6, 11, 16, 21, 26 x2", moved(common, [5, 10, 15, 20, 25], 2), 1_600),
     ]
+    thousand, long_tail = np.full(1_000, 0.001), zipf(1_000)
+    collapsed = thousand * 0.1
+    collapsed[3] += 0.9
+    even_thousand = [
+        ("20 classes lost", moved(thousand, list(range(20)), 0), 7_000),
+        ("100 classes lost", moved(thousand, list(range(100)), 0), 3_500),
+        ("one class lost", moved(thousand, [3], 0), 25_000),
+        ("5 classes doubled", moved(thousand, list(range(5)), 2), 50_000),
+        ("one class takes 90 %", collapsed, 64),
+    ]
+    uneven_thousand = [
+        ("tenth class lost", moved(long_tail, [9], 0), 1_850),
+        ("20 classes lost, 31st to 50th", moved(long_tail, list(range(30, 50)), 0), 1_500),
+    ]
     return (
         [Shift("uniform, K=10", name, even, q, goal) for name, q, goal in uniform]
         + [Shift("Zipf, K=100", name, common, q, goal) for name, q, goal in many]
         + [Shift("0.99/0.01", "1 % becomes 3 %", rare, np.array([0.97, 0.03]), 1_450)]
+        + [Shift("uniform, K=1000", name, thousand, q, goal) for name, q, goal in even_thousand]
+        + [Shift("Zipf, K=1000", name, long_tail, q, goal) for name, q, goal in uneven_thousand]
     )
 
 

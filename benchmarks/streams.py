@@ -5,7 +5,7 @@ function from shares to shares. All have ten classes whose mean shares are equal
 
 >>> import numpy as np
 >>> STREAMS["batches, alike"].labels(np.random.default_rng(1), 40).tolist()
-[5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 5, 1, 1, 1, 1, 1, 1, 1, 1]
+[6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 6, 2, 2, 2, 2, 2, 2, 2, 2]
 """  # noqa: E501
 
 from __future__ import annotations

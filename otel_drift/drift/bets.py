@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_drift.drift.learnt import LEARNT, LINEAR_WEIGHTS, SPARSE_WEIGHTS
+from otel_drift.drift.learnt import learnt_weights
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -263,8 +263,7 @@ def weights_of(fixed: FixedBets) -> Floats:
         [
             one * ((SINGLE_WEIGHT + (0 if two.any() else PAIR_WEIGHT)) / max(1, one.sum())),
             two * (PAIR_WEIGHT / max(1, two.sum())),
-            LINEAR_WEIGHTS,
-            SPARSE_WEIGHTS,
+            learnt_weights(fixed.classes),
         ]
     )
     return weights / weights.sum()
@@ -285,7 +284,7 @@ def walks_of(fixed: FixedBets) -> tuple[Indices, Indices]:
         + np.arange(k)
         for direction in (~up, up)
     )
-    own = np.arange(fixed.singles, fixed.size + LEARNT)
+    own = np.arange(fixed.singles, fixed.size + len(learnt_weights(k)))
     walks = np.concatenate([down_bet, up_bet, own])
     of_single = np.arange(k) + k * up[:, None]
     return walks, np.concatenate([of_single.reshape(-1), 2 * k + np.arange(len(own))])

@@ -22,7 +22,7 @@ m at the most: all its rows are then one.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -60,7 +60,8 @@ class CallDependence:
     def __init__(self, base: Floats, of_log: Sequence[float] | None = None) -> None:
         self._cells = cells_of(base)
         self._of_log = np.full(len(CALL_LENGTHS), np.nan) if of_log is None else np.array(of_log)
-        self._recent = [RecentBlocks(1, self._cells[0]) for _ in CALL_LENGTHS]
+        # Of each group whose calls have been seen: most programs have one or two.
+        self._recent: dict[int, RecentBlocks] = {}
         # Of each group the correlation that is clear, and one that is possible.
         self._live = np.array([[0.0, float(rows < LONG)] for rows in CALL_LENGTHS])
         self._seen = np.zeros(len(CALL_LENGTHS), np.int64)
@@ -90,9 +91,19 @@ class CallDependence:
             "calls": self._seen,
             "recent_calls": self._sums,
         }
-        for start, recent in zip(CALL_LENGTHS, self._recent, strict=True):
-            found |= {f"calls_{start}_{name}": one for name, one in recent.arrays().items()}
+        for group, recent in self._recent.items():
+            found |= {f"calls_{group}_{name}": one for name, one in recent.arrays().items()}
         return found
+
+    @property
+    def groups(self) -> list[int]:
+        """Places in `CALL_LENGTHS` of the calls that have been seen."""
+        return list(self._recent)
+
+    def expect(self, groups: Iterable[int]) -> None:
+        """Make room for calls of some groups."""
+        for group in groups:
+            self._recent[group] = RecentBlocks(1, self._cells[0])
 
     def update(self, labels: Labels, lengths: NDArray[np.int64]) -> Floats:
         """Take calls, and give the design effect that the rows of each are to be read with.
@@ -142,6 +153,8 @@ class CallDependence:
         clear, possible
             Each of shape (calls,).
         """
+        if number not in self._recent:
+            self.expect([number])
         recent = self._recent[number]
         known = np.repeat(self._live[number][:, None], len(counts) + 1, axis=1)
         block = (self._seen[number] + np.arange(len(counts))) // NEIGHBOURS

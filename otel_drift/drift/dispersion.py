@@ -29,7 +29,7 @@ NEIGHBOURS = 8
 """Stretches in a block: each is compared with the block's mean."""
 REMEMBERED = 15
 """Newest blocks, of whose measurements the median counts."""
-CELLS = 24
+CELLS = 20
 """Classes that are looked at, the rarest as one."""
 
 MEDIAN_SPREAD = math.pi / 2
@@ -79,8 +79,8 @@ class RecentBlocks:
         self._ratios = np.zeros((REMEMBERED - 1, OF_BLOCK + cells + 1), np.float32)
         # Parts that wait, blocks that are remembered, blocks since the direction was turned.
         self._numbers = np.zeros(3, np.int64)
-        self._direction = first_direction(cells)
-        self._turning = np.zeros(cells)
+        self._direction = first_direction(cells).astype(np.float32)
+        self._turning = np.zeros(cells, np.float32)
 
     @property
     def blocks(self) -> int:
@@ -158,9 +158,11 @@ class RecentBlocks:
         start = 0
         while start < len(blocks):
             some = blocks[start : start + TURNED_BY - int(self._numbers[2])]
-            ratio, turned = along(some, self._direction)
+            ratio, turned = along(some, self._direction.astype(np.float64))
             ratios.append(ratio)
-            self._turning[:] = np.add.accumulate([self._turning, *turned], axis=0)[-1]
+            # Rounded one by one, so that it does not matter how a stream is cut.
+            steps = [self._turning, *turned.astype(np.float32)]
+            self._turning[:] = np.add.accumulate(steps, axis=0)[-1]
             self._numbers[2] = (self._numbers[2] + len(some)) % TURNED_BY
             if not self._numbers[2] and self._turning.any():
                 self._direction[:] = self._turning / np.linalg.norm(self._turning)

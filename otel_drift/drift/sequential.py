@@ -63,7 +63,7 @@ from otel_drift.drift.calls import CallDependence
 from otel_drift.drift.chunks import CHUNK, checked_counts, checked_labels
 from otel_drift.drift.design_effect import LiveDesignEffect
 from otel_drift.drift.dispersion import cells_of
-from otel_drift.drift.learnt import LEARNT, LearntBets, Memories, learnt_bets
+from otel_drift.drift.learnt import LearntBets, learnt_bets, memories_of
 from otel_drift.drift.projection import into_band
 from otel_drift.drift.recursion import recursion_of
 from otel_drift.drift.reference import ReferenceDistribution
@@ -158,14 +158,16 @@ class SequentialDetector:
         self._weights = weights_of(self._fixed)
         self._ceiling = _ceiling(self.average_run_length, self._weights)
         self._recursion = recursion_of(self._weights)
-        self._memories = Memories(len(self._base))
+        self._memories = memories_of(self._lower)
         self._learnt = LearntBets(self._base, self._lower, self._upper)
         self._cells, self._cell = cells_of(self._base)
         self._calls, self._dependence = _dependence(self._base, baseline.variation, calls)
         self._walking, self._walk_of = walks_of(self._fixed)
         self._walks = Walks(len(self._walking))
         self._bringing = bringing(self._fixed)
-        self._bringing_walks = bringing(self._fixed, self._walking[:-LEARNT])
+        self._bringing_walks = bringing(
+            self._fixed, self._walking[self._walking < self._fixed.size]
+        )
 
         self.alarms = 0
         self._committed = 0
@@ -338,7 +340,7 @@ class SequentialDetector:
             "tolerance": self.tolerance,
             "alarms": self.alarms,
             "committed": self._committed,
-            "calls": self._calls is not None,
+            "call_groups": self._calls and self._calls.groups,
             "pending": self._pending.tolist(),
             "pending_weights": self._pending_weights.tolist(),
             "last_alarm": self._episode.last_alarm,
@@ -386,13 +388,17 @@ class SequentialDetector:
                 raise ValueError(
                     f"state: {name} is {state[name]!r}, but {value!r} is wanted: start anew"
                 )
-        calls = bool(state.get("calls"))
-        detector = cls(baseline, state["average_run_length"], state["tolerance"], calls=calls)
+        groups = state.get("call_groups")
+        detector = cls(
+            baseline, state["average_run_length"], state["tolerance"], calls=groups is not None
+        )
         detector._restore(state)
         return detector
 
     def _restore(self, state: Mapping[str, Any]) -> None:
         try:
+            if self._calls is not None:
+                self._calls.expect(int(group) for group in state["call_groups"])
             for name, values in self._arrays().items():
                 values[...] = _unpacked(state[name], values, signed=name.endswith(SIGNED))
             self.alarms = int(state["alarms"])
@@ -458,12 +464,14 @@ class SequentialDetector:
             np.minimum(growth, self._ceiling, out=growth)
             return np.exp(growth, out=growth)
 
-        self._bringing.write(block, grown, part.growth[:, : self._fixed.size])
-        self._bringing_walks.write(block, lambda logs, _: steps_of(logs), part.steps[:, :-LEARNT])
         logs = self._learnt.log_products(part.learnt, part.lesson, block)
         logs -= ARGUMENT_ROUNDING * np.abs(logs)
+        self._bringing.write(block, grown, part.growth[:, : self._fixed.size])
+        self._bringing_walks.write(
+            block, lambda logs, _: steps_of(logs), part.steps[:, : -logs.shape[1]]
+        )
         part.growth[:, self._fixed.size :] = grown(logs, slice(None))
-        part.steps[:, -LEARNT:] = steps_of(logs)
+        part.steps[:, -logs.shape[1] :] = steps_of(logs)
 
     def _look(self, part: Part, alarms: list[Alarm]) -> None:
         """Run the recursion, and report the alarms that it raises."""

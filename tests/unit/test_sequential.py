@@ -22,7 +22,13 @@ from otel_drift.drift.bets import (
     fixed_bets,
 )
 from otel_drift.drift.design_effect import LiveDesignEffect
-from otel_drift.drift.learnt import LINEAR_WEIGHTS, MEMORIES, SPARSE_WEIGHTS, learnt_bets
+from otel_drift.drift.learnt import (
+    ABSENT_WEIGHTS,
+    LINEAR_WEIGHTS,
+    MEMORIES,
+    SPARSE_WEIGHTS,
+    learnt_bets,
+)
 from otel_drift.drift.projection import into_band, projection_scales
 from otel_drift.drift.sequential import (
     CHUNK,
@@ -81,9 +87,12 @@ class DirectDetector:
             [weight / len(singles)] * len(singles)
             + [PAIR_WEIGHT / max(1, len(pairs))] * len(pairs)
             + [*LINEAR_WEIGHTS, *SPARSE_WEIGHTS]
+            + [*ABSENT_WEIGHTS] * (k >= 250)
         )
+        self.weights /= self.weights.sum()
         self.statistics = np.zeros(len(self.weights))
         self.seen = {m: np.zeros(k) for m in MEMORIES}
+        self.missed = np.zeros(k)
         self.lesson: list[np.ndarray] = []
         self.lesson_chunks = min(8, max(1, k // 125))
         self.alarms: list[int] = []
@@ -109,6 +118,10 @@ class DirectDetector:
             far = np.abs(s - expected) > sigmas * np.sqrt(expected + 0.25)
             q = np.where(far, (3 * self.base + s) / (3 + s.sum()), self.base)
             yield q / q.sum()
+        for prior in (0.01, 0.1) if len(self.base) >= 250 else ():
+            not_lost = (1 - prior) / (1 - prior + prior * np.exp(np.minimum(self.missed, 50)))
+            q = self.base * np.maximum(not_lost, 0.02)
+            yield q / q.sum()
 
     def update_counts(self, counts) -> None:
         n = counts.sum()
@@ -124,6 +137,8 @@ class DirectDetector:
             lesson = sum(self.lesson)
             for m in MEMORIES:
                 self.seen[m] = self.seen[m] * math.exp(-lesson.sum() / m) + lesson
+            missed = self.missed + np.floor(lesson.sum() * self.lower * 1_024) / 1_024
+            self.missed = np.where(lesson > 0, 0, np.minimum(missed, 65_535 / 1_024))
             self.lesson = []
         if self.weights @ self.statistics >= self.average_run_length:
             self.alarms.append(self.predictions)
@@ -443,8 +458,8 @@ def test_state_is_refused_with_the_reason():
 @pytest.mark.slow
 def test_state_is_small_and_does_not_grow():
     rng = np.random.default_rng(13)
-    detector = SequentialDetector(Baseline.uniform(1_000))
-    detector.update(rng.integers(0, 1_000, 64_000))
+    detector = SequentialDetector(Baseline.uniform(1_000), calls=True)
+    detector.update(rng.integers(0, 1_000, 64_000), np.full(2_000, 32))
     arrays = sum(values.nbytes for values in detector._arrays().values())
     assert arrays <= 100_000
     assert len(json.dumps(detector.state())) <= 100_000
