@@ -202,6 +202,7 @@ class ChiSquareWindow:
 
     def _close(self, design_effect: float) -> WindowResult:
         counts, self._counts = self._counts, np.zeros_like(self._counts)
+        counts.flags.writeable = False  # handed out, and kept as the newest
         self.pending = 0
         test = self._cells.test(counts, design_effect)
         return WindowResult(test, effect_sizes(counts, self._baseline.proportions, test), counts)
