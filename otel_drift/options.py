@@ -121,7 +121,10 @@ def _baseline(name: str, value: Any) -> dict[str, Any]:
         text = os.fspath(cast("str", value)).strip()
         if text.startswith("first:"):
             return {"baseline": None, "first": _first(name, text)}
-        return {"baseline": Path(text).expanduser()}
+        try:
+            return {"baseline": Path(text).expanduser()}
+        except RuntimeError as error:  # there is no such user
+            raise ValueError(f"{name}={value!r}: must be a file or a folder: {error}") from None
     if isinstance(value, Mapping):
         outputs = cast("Mapping[Any, Any]", value)
         for output, one in outputs.items():

@@ -42,6 +42,12 @@ class Collected:
 
 
 @pytest.fixture
+def collecting() -> type[Collected]:
+    """Give the class, for tests that need several."""
+    return Collected
+
+
+@pytest.fixture
 def collected() -> Iterator[Collected]:
     telemetry = Collected()
     yield telemetry
