@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from otel_drift.drift.chi_square import chi_square_test
     from otel_drift.drift.monitor import DriftMonitor, DriftSnapshot
     from otel_drift.drift.sequential import SequentialDetector
+    from otel_drift.fleet.detector import FleetDetector
     from otel_drift.keras.callbacks import DriftBaseline, TrainingMetrics
     from otel_drift.keras.instrumentor import (
         KerasInstrumentor,
@@ -70,6 +71,7 @@ __all__ = [
     "DriftBaseline",
     "DriftMonitor",
     "DriftSnapshot",
+    "FleetDetector",
     "KerasInstrumentor",
     "SequentialDetector",
     "TrainingMetrics",
@@ -90,6 +92,7 @@ _MODULES = {
     "DriftBaseline": "keras.callbacks",
     "DriftMonitor": "drift.monitor",
     "DriftSnapshot": "drift.monitor",
+    "FleetDetector": "fleet.detector",
     "KerasInstrumentor": "keras.instrumentor",
     "SequentialDetector": "drift.sequential",
     "TrainingMetrics": "keras.callbacks",
