@@ -1,4 +1,4 @@
-"""The command ``otel-drift``: baselines, rules and dashboards.
+"""The command ``otel-drift``: baselines, the fleet's detector, rules and dashboards.
 
 Calibrate on a log, look at a baseline, replay, choose A; and get what Prometheus, Grafana and the
 collector need.
@@ -10,6 +10,7 @@ collector need.
     $ otel-drift calibrate --from-prometheus http://localhost:9090 --model digits --days 14
     $ otel-drift baseline digits.baseline.json
     $ otel-drift replay digits.baseline.json labels.npy
+    $ otel-drift fleet --prometheus http://localhost:9090 --state fleet.json
     $ otel-drift rules > /etc/prometheus/rules/otel_drift.yml
     $ otel-drift rules --format kubernetes --label release=prometheus | kubectl apply -f -
     $ otel-drift dashboards --directory /var/lib/grafana/dashboards
@@ -20,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 for what was found, 2 for misuse.
 
     ``replay`` ends with 1 where there is drift, ``calibrate`` where the log does not predict itself
-    or a part of it is not like the rest.
+    or a part of it is not like the rest, ``fleet --once`` where an output drifts.
 
     >>> main(["average-run-length", "--predictions-per-second", "100"])
     With 100 predictions/s (788,940,000 a quarter) and at most 1 false alarm a quarter:
@@ -199,6 +201,50 @@ def _replay(options: argparse.Namespace) -> int:
     return 1 if detector.alarms else 0
 
 
+def _fleet(options: argparse.Namespace) -> int:
+    import logging
+    import signal
+    import threading
+
+    from otel_drift.fleet.baselines import baselines_in
+    from otel_drift.fleet.fleet import Fleet
+    from otel_drift.fleet.prometheus_api import HEADERS, PrometheusApi, headers_of
+    from otel_drift.fleet.report import table
+    from otel_drift.fleet.service import Service
+    from otel_drift.fleet.state import StateFile
+    from otel_drift.fleet.telemetry import FleetTelemetry, otlp_provider
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s")
+    length = options.average_run_length
+    if length is not None:
+        Options.of(average_run_length=length)
+    service = Service(
+        PrometheusApi(options.prometheus, headers_of(os.environ.get(HEADERS, ""))),
+        Fleet(length, baselines_in(options.baseline, options.tolerance)),
+        tick=options.tick,
+        delay=options.delay,
+        state=StateFile(options.state) if options.state else None,
+    )
+    if options.once:
+        service.read(service.due())
+        service.save()
+        findings = service.fleet.findings(service.newest or 0.0)
+        print(table(findings, service.fleet.refused))
+        return 1 if any(found.active for found in findings) else 0
+    provider = otlp_provider()
+    service.observer = FleetTelemetry(service.fleet, provider, lambda: service.newest)
+    stop = threading.Event()
+
+    def end(*_: object) -> None:
+        stop.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    service.run(stop)
+    provider.shutdown()
+    return 0
+
+
 def _rules(options: argparse.Namespace) -> int:
     from otel_drift.configuration import kubernetes_rules, prometheus_rules
 
@@ -320,8 +366,34 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--output", help="which output's baseline")
     command.add_argument("--tolerance", type=float, default=0.2)
     command.add_argument("--average-run-length", type=float, default=1e7)
+    _add_fleet(commands)
     _add_what_is_handed_out(commands)
     return parser
+
+
+def _add_fleet(commands: Any) -> None:
+    command = commands.add_parser(
+        "fleet", help="watch all replicas together, by what Prometheus has counted"
+    )
+    command.set_defaults(command=_fleet)
+    command.add_argument("--prometheus", required=True, metavar="URL", help="or its like")
+    command.add_argument("--tick", type=float, default=15.0, metavar="SECONDS", help="(15)")
+    command.add_argument(
+        "--delay", type=float, default=5.0, metavar="SECONDS", help="until a tick is read (5)"
+    )
+    command.add_argument("--state", type=Path, metavar="FILE", help="what is kept between runs")
+    command.add_argument(
+        "--baseline",
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="of a model, or a folder of them; else what the replicas export",
+    )
+    command.add_argument("--tolerance", type=float, default=0.2, help="of those files")
+    command.add_argument(
+        "--average-run-length", type=float, help="else what the replicas have, else 10 million"
+    )
+    command.add_argument("--once", action="store_true", help="read one tick, print what is known")
 
 
 def _add_what_is_handed_out(commands: Any) -> None:

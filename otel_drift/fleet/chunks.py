@@ -18,11 +18,13 @@ from otel_drift.drift.chunks import CHUNK
 MOST_CHUNKS = 256
 """Of one tick: they are enough to learn in, and bound what a tick costs."""
 MOST_PREDICTIONS = 1_000_000_000
-"""Of one tick: more is nonsense, and more than the generator can draw from."""
+"""Of a tick that is cut: the generator cannot draw from more."""
 
 
 def shuffled_chunks(counts: NDArray[np.int64], random: np.random.Generator) -> NDArray[np.int64]:
     """Cut the class counts of a tick into chunks of 32, or of more where they would be over 256.
+
+    More than a billion predictions are one chunk.
 
     Parameters
     ----------
@@ -34,15 +36,10 @@ def shuffled_chunks(counts: NDArray[np.int64], random: np.random.Generator) -> N
     Returns
     -------
     Shape (T, K). How many chunks there are and how large they are follows from the sum alone.
-
-    Raises
-    ------
-    ValueError
-        If there are more than a billion predictions.
     """
     n = int(counts.sum())
-    if n > MOST_PREDICTIONS:
-        raise ValueError(f"{n:,} predictions in one tick: at most {MOST_PREDICTIONS:,}")
+    if n >= MOST_PREDICTIONS:
+        return counts[None].astype(np.int64)
     chunks = min(MOST_CHUNKS, -(-n // CHUNK))
     found = np.zeros((chunks, len(counts)), np.int64)
     left = counts.astype(np.int64)

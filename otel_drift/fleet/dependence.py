@@ -93,7 +93,7 @@ class TickDependence:
             waiting.clear()
             rows.append(block_ratios(block)[0])
             del rows[:-REMEMBERED]
-            found = float(clear(np.array(rows)[None])[0])
+            found = float(clear(_robust(np.array(rows))[None])[0])
             if length and len(rows) < BLOCKS_OF_ITS_OWN and self._values[length - 1] == 1:
                 found = 1.0  # in one block of few a drift that begins looks the same
             self._values[length] = found
@@ -130,6 +130,14 @@ class TickDependence:
             raise ValueError("dependence: another number of lengths")
         self._stretch, self._values = _finite(stretch, cells), _finite(values, STRETCHES)
         self._waiting, self._ratios = waiting, ratios
+
+
+def _robust(rows: Floats) -> Floats:
+    """Take the lower of two blocks: in one of them a drift may begin, which their mean would show.
+
+    The median of more does not see it.
+    """
+    return rows.min(axis=0, keepdims=True) if len(rows) == 2 else rows
 
 
 def _finite(values: Any, size: int) -> Floats:

@@ -51,6 +51,8 @@ so much of itself."""
 REMEMBERED_TICKS = 960
 """For the dates of drifts: 4 hours of 15 seconds."""
 SAVED_TICKS = 120
+QUIET_TICKS = 2
+"""Ticks with predictions and without an alarm before drift has ended, at the least."""
 
 
 class FleetDetector:
@@ -92,6 +94,7 @@ class FleetDetector:
         )
         self._timeline: deque[tuple[int, float]] = deque(maxlen=REMEMBERED_TICKS)
         self._events = DriftEvents(self.classes)
+        self._quiet_ticks = 0
 
     @property
     def average_run_length(self) -> float:
@@ -110,8 +113,11 @@ class FleetDetector:
 
     @property
     def active(self) -> bool:
-        """Whether there is drift: from an alarm until it has been quiet for long enough."""
-        return self._detector.active
+        """Whether there is drift: from an alarm until it has been quiet for long enough.
+
+        That is two ticks at the least: within one, alarms may stand anywhere.
+        """
+        return self._detector.active or (self.alarms > 0 and self._quiet_ticks < QUIET_TICKS)
 
     @property
     def threshold(self) -> float:
@@ -130,6 +136,11 @@ class FleetDetector:
     def design_effect(self) -> float:
         """Predictions of the fleet that count as one; 1 where they do not depend on each other."""
         return self._dependence.measured
+
+    @property
+    def known_design_effect(self) -> float | None:
+        """What the baseline's log or keys of units tell of it; None where nobody has told."""
+        return self._dependence.known
 
     @property
     def last_alarm(self) -> DriftAlarm | None:
@@ -155,8 +166,7 @@ class FleetDetector:
         Raises
         ------
         ValueError
-            If a count is negative, or there are more than a billion predictions. The detector is
-            then as it was.
+            If a count is negative. The detector is then as it was.
         """
         row = np.zeros(len(self.classes), np.int64)
         for name, count in counts.items():
@@ -173,6 +183,7 @@ class FleetDetector:
                 onset=self._time_of(alarm.prediction - alarm.age),
                 window=None,
             )
+        self._quiet_ticks = 0 if alarms else self._quiet_ticks + bool(len(chunks))
         if not self.active:
             self._events.ended(time)
         self._dependence.update(row)
@@ -197,6 +208,7 @@ class FleetDetector:
             "average_run_length": self.average_run_length,
             "read_with": self._read_with,
             "detector": self._detector.state(),
+            "quiet_ticks": self._quiet_ticks,
             "dependence": self._dependence.state(),
             "timeline": [list(one) for one in self._timeline][-SAVED_TICKS:],
             "last_alarm": last and [last.alarm, last.time, last.onset],
@@ -243,6 +255,7 @@ class FleetDetector:
     def _restore(self, state: Mapping[str, Any]) -> None:
         self._dependence.restore(state["dependence"])
         self._read_with = float(state["read_with"])
+        self._quiet_ticks = int(state["quiet_ticks"])
         self._detector = SequentialDetector.from_state(
             self.reference.with_design_effect(self._read_with), state["detector"]
         )
