@@ -16,6 +16,7 @@ from prometheus.definitions import (
     DIFFERENCE,
     HOUR,
     LOWER,
+    PROCESSES,
     REMEMBERED_SHARE,
     SHORT_WINDOWS,
     TOTAL,
@@ -71,7 +72,7 @@ EXPECTATIONS = (
     Record(
         DESIGN_EFFECT,
         "The same as measured now, at least the baseline's; 1 where predictions are independent.",
-        f"max by ({BY_OUTPUT}) (last_over_time({Exported.DESIGN_EFFECT}[{BRIDGED}]))",
+        f"max by ({BY_OUTPUT}) (last_over_time({Exported.DESIGN_EFFECT}{PROCESSES}[{BRIDGED}]))",
     ),
     Record(
         UNSETTLED,

@@ -55,12 +55,18 @@ class Exported(StrEnum):
 INVALID = '{keras_prediction_class="invalid"}'
 """Selects the class of predictions that are NaN or out of range, which every output has."""
 
+FLEET = '{keras_prediction_scope="fleet"}'
+"""Selects what the fleet's detector (``otel-drift fleet``) says."""
+PROCESSES = '{keras_prediction_scope!="fleet"}'
+"""Selects what the processes say: they have no such label."""
+
 
 # Levels: by what a record is told apart, beside its window.
 
 BY_MODEL = "keras_model_name"
 BY_VERSION = "keras_model_name, keras_model_version"
 BY_OUTPUT = "keras_model_name, keras_model_output"
+BY_OUTPUT_VERSION = "keras_model_name, keras_model_version, keras_model_output"
 BY_CLASS = "keras_model_name, keras_model_output, keras_prediction_class"
 BY_WINDOW = "keras_model_name, keras_model_output, window"
 

@@ -1,4 +1,4 @@
-"""What the detectors in the processes say, together."""
+"""What the detectors in the processes say together, or the fleet's own where it runs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,17 @@ from prometheus.definitions import (
     BRIDGED,
     BY_CLASS,
     BY_OUTPUT,
+    BY_OUTPUT_VERSION,
     BY_WINDOW,
     CLEARED,
     DETECTED_SHARE,
     EVIDENCE,
+    FLEET,
     MOVED,
     NAMED,
     NOTICEABLE,
     ONSET,
+    PROCESSES,
     SHARE,
     STATE,
     TESTED,
@@ -30,14 +33,22 @@ DETECTION = (
     Record(
         EVIDENCE,
         """
-        Evidence of all replicas, as a power of ten. It adds up over replicas: the sum, less the
-        predictions served, is a supermartingale like each of its terms. >= 0 drops a NaN, which
-        would mute the whole sum.
+        Evidence of all replicas, as a power of ten: of the fleet's detector, which pools what each
+        replica sees a little of, for every version that it watches, else the sum over replicas.
+        Both add up: less the predictions served, they are supermartingales. Two fleet's detectors
+        of one version say the same twice: the highest counts. >= 0 drops a NaN, which would mute
+        the whole sum.
         """,
         f"""
         log10(
           sum by ({BY_OUTPUT}) (
-            10 ^ (last_over_time({Exported.DRIFT_EVIDENCE}[{BRIDGED}]) >= 0)
+            max by ({BY_OUTPUT_VERSION}) (
+              10 ^ (last_over_time({Exported.DRIFT_EVIDENCE}{FLEET}[{BRIDGED}]) >= 0)
+            )
+            or
+              sum by ({BY_OUTPUT_VERSION}) (
+                10 ^ (last_over_time({Exported.DRIFT_EVIDENCE}{PROCESSES}[{BRIDGED}]) >= 0)
+              )
           )
         )
         """,
@@ -45,19 +56,36 @@ DETECTION = (
     Record(
         THRESHOLD,
         "Threshold as a power of ten: predictions per false alarm.",
-        f"max by ({BY_OUTPUT}) (last_over_time({Exported.DRIFT_THRESHOLD}[{BRIDGED}]))",
+        f"""
+        max by ({BY_OUTPUT}) (
+          max by ({BY_OUTPUT_VERSION}) (
+            last_over_time({Exported.DRIFT_THRESHOLD}{FLEET}[{BRIDGED}])
+          )
+          or
+            max by ({BY_OUTPUT_VERSION}) (
+              last_over_time({Exported.DRIFT_THRESHOLD}{PROCESSES}[{BRIDGED}])
+            )
+        )
+        """,
     ),
     Record(
         ACTIVE,
-        "1 while any replica says that drift lasts.",
+        """
+        1 while the fleet's detector says that drift lasts, or any replica: what one replica alone
+        suffers does not show in the fleet.
+        """,
         f"max by ({BY_OUTPUT}) (last_over_time({Exported.DRIFT_ACTIVE}[{BRIDGED}]))",
     ),
     Record(
         ONSET,
-        "Unix time at which drift began; absent where not exported.",
+        "Unix time at which drift began, by the fleet's detector first; absent where not exported.",
         f"""
-        min by ({BY_OUTPUT}) (last_over_time({Exported.DRIFT_ONSET}[{BRIDGED}]))
-          and {ACTIVE} > 0
+        (
+          min by ({BY_OUTPUT}) (last_over_time({Exported.DRIFT_ONSET}{FLEET}[{BRIDGED}]))
+          or
+            min by ({BY_OUTPUT}) (last_over_time({Exported.DRIFT_ONSET}{PROCESSES}[{BRIDGED}]))
+        )
+        and {ACTIVE} > 0
         """,
     ),
     Record(
@@ -67,8 +95,13 @@ DETECTION = (
         Where it has raised an alarm it says itself what moved, before the counters show it.
         """,
         f"""
-        avg by ({BY_CLASS}) (last_over_time({Exported.DRIFT_SHARE}[{BRIDGED}]))
-          and on ({BY_OUTPUT}) ({ACTIVE} > 0)
+        (
+          avg by ({BY_CLASS}) (last_over_time({Exported.DRIFT_SHARE}{FLEET}[{BRIDGED}]))
+          or
+            avg by ({BY_CLASS}) (last_over_time({Exported.DRIFT_SHARE}{PROCESSES}[{BRIDGED}]))
+            unless on ({BY_OUTPUT}) last_over_time({Exported.DRIFT_SHARE}{FLEET}[{BRIDGED}])
+        )
+        and on ({BY_OUTPUT}) ({ACTIVE} > 0)
         """,
     ),
     Record(
@@ -76,7 +109,7 @@ DETECTION = (
         f"""
         1 while the fleet drifts, else 0: what DriftDetected fires on.
 
-        The sum reaches the threshold, or a replica is active: its detector has raised an alarm, and
+        The evidence reaches the threshold, or a detector is active: it has raised an alarm, and
         says by itself when that drift has ended. A sum that wavers about the threshold must
         not flap: once on, the state ends below {CLEARED} of it (-{-math.log10(CLEARED):.5f} on this
         scale). The rule reads its own last value, which is in the database, so a restart of

@@ -20,8 +20,9 @@ FILE = File(
 
     Two tests, which need not agree:
       DriftDetected
-        the detector inside each process has evidence against the baseline (sequential; its false
-        alarms are bounded per prediction served).
+        the detector inside each process, or that of the whole fleet (otel-drift fleet), has
+        evidence against the baseline (sequential; its false alarms are bounded per prediction
+        served).
       PredictionDistributionShifted
         the counters of all replicas together, in a window of 1m, 5m, 1h or 1d, show a class
         outside its tolerated band.
