@@ -6,9 +6,7 @@ the tick and its last within it, so that ticks add up to what the counters have 
 
 >>> print(_sum_over_replicas("NOW", "BEFORE", "LEAST"))
 sum by (keras_model_name, keras_model_version, keras_model_output, keras_prediction_class) (
-  clamp_min(NOW - BEFORE, 0) and (LEAST >= BEFORE / 2)
-  or (NOW and BEFORE)
-  or (NOW - LEAST)
+  clamp_min(NOW - (BEFORE * (LEAST >= bool BEFORE / 2) or LEAST), 0)
 )
 
 A counter that falls to less than half has begun again at 0: it counts with what it has now. A
@@ -83,9 +81,7 @@ def grown_by(seconds: float) -> str:
 def _sum_over_replicas(now: str, before: str, least: str) -> str:
     return (
         f"sum by ({BY_OUTPUT}, {CLASS}) (\n"
-        f"  clamp_min({now} - {before}, 0) and ({least} >= {before} / 2)\n"
-        f"  or ({now} and {before})\n"
-        f"  or ({now} - {least})\n"
+        f"  clamp_min({now} - ({before} * ({least} >= bool {before} / 2) or {least}), 0)\n"
         f")"
     )
 
