@@ -17,29 +17,21 @@ and of eight, each compared with seven neighbours.
 
 from __future__ import annotations
 
+import base64
+import zlib
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_drift.drift.design_effect import (
-    BEYOND,
-    BLOCKS_OF_ITS_OWN,
-    CELLS,
-    NEIGHBOURS,
-    REMEMBERED,
-    SAFE,
-    UNKNOWN,
-    block_ratios,
-    clear,
-    in_cells,
-)
+from otel_drift.drift.design_effect import BEYOND, BLOCKS_OF_ITS_OWN, SAFE, UNKNOWN
+from otel_drift.drift.dispersion import CELLS, RecentBlocks, in_cells
 
 Floats = NDArray[np.float64]
 
 SMALLEST = 128
 """Predictions in a stretch at the least, as in the processes: smaller ticks are put together."""
-STRETCHES = 2
+LENGTHS = 2
 """Lengths of stretches: of one tick, and of eight.
 
 Longer ones would take a day's rhythm inside the band for dependence: counts are so many in a fleet
@@ -62,9 +54,8 @@ class TickDependence:
         cells = min(CELLS, len(base))
         self._order = None if cells == len(base) else np.argsort(-base, kind="stable")
         self._stretch = np.zeros(cells)
-        self._waiting: list[list[Floats]] = [[] for _ in range(STRETCHES)]
-        self._ratios: list[list[Floats]] = [[] for _ in range(STRETCHES)]
-        self._values = np.ones(STRETCHES)
+        self._stretches = [RecentBlocks(1, cells) for _ in range(LENGTHS)]
+        self._values = np.ones(LENGTHS)
 
     @property
     def measured(self) -> float:
@@ -74,7 +65,7 @@ class TickDependence:
     @property
     def read_with(self) -> float:
         """Predictions of the next tick that are to count as one: it follows from those before."""
-        if self.known is None and not self._ratios[0]:
+        if self.known is None and not self._stretches[0].blocks:
             return UNKNOWN
         found = self._found()
         return max(self.known or 1.0, SAFE * found if found > 1 else 1.0)
@@ -84,64 +75,54 @@ class TickDependence:
         self._stretch += in_cells(counts[None].astype(np.float64), self._order)[0]
         if self._stretch.sum() < SMALLEST:
             return
-        part, self._stretch = self._stretch, np.zeros_like(self._stretch)
-        for length, (waiting, rows) in enumerate(zip(self._waiting, self._ratios, strict=True)):
-            waiting.append(part)
-            if len(waiting) < NEIGHBOURS:
+        part, self._stretch = self._stretch[None], np.zeros_like(self._stretch)
+        for length, stretches in enumerate(self._stretches):
+            if stretches.wait(part):
                 return
-            block = np.array(waiting)[None]
-            waiting.clear()
-            rows.append(block_ratios(block)[0])
-            del rows[:-REMEMBERED]
-            found = float(clear(_robust(np.array(rows))[None])[0])
-            if length and len(rows) < BLOCKS_OF_ITS_OWN and self._values[length - 1] == 1:
-                found = 1.0  # in one block of few a drift that begins looks the same
-            self._values[length] = found
-            part = block[0].sum(axis=0)
+            blocks, _, found, *_ = stretches.update(part, np.zeros(1, np.int64))
+            self._values[length] = self._believed(length, float(found[-1]), stretches.blocks)
+            part = blocks[0].sum(axis=0, keepdims=True)
+
+    def _believed(self, length: int, found: float, blocks: int) -> float:
+        """Take no drift that begins for dependence: in one block of few it looks the same."""
+        if length and blocks < BLOCKS_OF_ITS_OWN and self._values[length - 1] == 1:
+            return 1.0
+        # The median of two is their mean; that of more does not see one of them.
+        return min(found, float(self._values[length])) if blocks == 2 else found
 
     def _found(self) -> float:
         expected = 1.0 if self.known is None else BEYOND * self.known
         return float(self._values[self._values > expected].max(initial=1.0))
 
-    def state(self) -> dict[str, Any]:
-        """All that it remembers, for JSON."""
-        return {
-            "stretch": self._stretch.tolist(),
-            "waiting": [np.array(one).tolist() for one in self._waiting],
-            "ratios": [np.array(one).round(4).tolist() for one in self._ratios],
-            "values": self._values.tolist(),
-        }
+    def state(self) -> str:
+        """All that it remembers, as text."""
+        data = b"".join(one.astype(one.dtype.newbyteorder("<")).tobytes() for one in self._arrays())
+        return base64.b85encode(zlib.compress(data)).decode()
 
-    def restore(self, state: dict[str, Any]) -> None:
+    def restore(self, state: str) -> None:
         """Go on from a `state`.
 
         Raises
         ------
-        KeyError, TypeError, ValueError
-            If it is damaged.
+        TypeError, ValueError
+            If it is damaged, or of other classes.
         """
-        cells = len(self._stretch)
-        stretch, values = (np.array(state[name], np.float64) for name in ("stretch", "values"))
-        waiting, ratios = (
-            [[_finite(row, width) for row in rows] for rows in state[name]]
-            for name, width in (("waiting", cells), ("ratios", cells + 2))
-        )
-        if len(waiting) != STRETCHES or len(ratios) != STRETCHES or values.shape != (STRETCHES,):
-            raise ValueError("dependence: another number of lengths")
-        self._stretch, self._values = _finite(stretch, cells), _finite(values, STRETCHES)
-        self._waiting, self._ratios = waiting, ratios
+        arrays = self._arrays()
+        size = sum(one.nbytes for one in arrays)
+        try:
+            data = zlib.decompressobj().decompress(base64.b85decode(state), size + 1)
+        except zlib.error as error:
+            raise ValueError(str(error)) from error
+        if len(data) != size:
+            raise ValueError(f"{len(data)} bytes, {size} expected")
+        start = 0
+        for one in arrays:
+            found = np.frombuffer(data, one.dtype.newbyteorder("<"), one.size, start)
+            if not np.isfinite(found).all():
+                raise ValueError("a number that is not finite")
+            one[...] = found.reshape(one.shape)
+            start += one.nbytes
 
-
-def _robust(rows: Floats) -> Floats:
-    """Take the lower of two blocks: in one of them a drift may begin, which their mean would show.
-
-    The median of more does not see it.
-    """
-    return rows.min(axis=0, keepdims=True) if len(rows) == 2 else rows
-
-
-def _finite(values: Any, size: int) -> Floats:
-    found = np.array(values, np.float64)
-    if found.shape != (size,) or not np.isfinite(found).all() or (found < 0).any():
-        raise ValueError(f"{found.shape} numbers, ({size},) expected, finite and at least 0")
-    return found
+    def _arrays(self) -> list[NDArray[Any]]:
+        of_stretches = [one for some in self._stretches for one in some.arrays().values()]
+        return [self._stretch, self._values, *of_stretches]

@@ -25,7 +25,7 @@ CATCH_UP_SECONDS = 3_600.0
 """What was counted before that is skipped when ticks could not be read."""
 EXPECTED_SECONDS = 60.0
 """Baselines are asked for so often, and when there is a new output."""
-SAVE_SECONDS = 60.0
+SAVE_SECONDS = 300.0
 """Between two writes of the state: what is read after the last one is read again."""
 RETRY_SECONDS, LONGEST_RETRY_SECONDS = 1.0, 60.0
 SKEWED_SECONDS = 2.0

@@ -49,7 +49,7 @@ def test_with_shares_that_wander_along_the_edges_of_the_band(truth, per_tick):
     p = TRUTHS[truth]
     k = len(p)
     corners = [vertex(p, np.arange(k), 0.2), vertex(p, np.arange(k)[::-1], 0.2)]
-    runs = 40
+    runs = 30
     assert_promise(*simulate(1, runs, 1_000, known_independent(p), corners, per_tick), 1_000)
 
 
@@ -57,13 +57,13 @@ def test_with_shares_that_wander_along_the_edges_of_the_band(truth, per_tick):
 def test_at_one_corner_of_the_band(truth):
     p = TRUTHS[truth]
     corner = [vertex(p, np.arange(len(p)), 0.2)]
-    assert_promise(*simulate(2, 25, 10_000, known_independent(p), corner, 500), 10_000)
+    assert_promise(*simulate(2, 20, 10_000, known_independent(p), corner, 500), 10_000)
 
 
 def test_the_simulation_notices_a_broken_promise():
     p = TRUTHS["10 even"]
     beyond = [vertex(p, np.arange(10), 0.3)]
-    found = simulate(3, 20, 10_000, known_independent(p), beyond, 300)
+    found = simulate(3, 12, 10_000, known_independent(p), beyond, 300)
     with pytest.raises(AssertionError):
         assert_promise(*found, 10_000)
 

@@ -79,6 +79,7 @@ def test_the_state_goes_on_where_it_was():
         ({"baseline": "x"}, "baseline is another"),
         ({"average_run_length": 1e6}, "average run length is another"),
         ({"dependence": {}}, "damaged"),
+        ({"dependence": "abc"}, "damaged"),
         ({"detector": None}, "damaged"),
         ({"timeline": [[1]]}, "damaged"),
         ({"last_alarm": [1, 2]}, "damaged"),
