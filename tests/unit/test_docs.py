@@ -17,6 +17,7 @@ from prometheus_client import CollectorRegistry, Metric
 
 import otel_drift
 from otel_drift import Baseline, TrainingMetrics, environment_variables
+from otel_drift.cli import main
 from otel_drift.drift.variation import Variation
 from prometheus.definitions import Exported
 
@@ -110,6 +111,26 @@ def test_the_page_on_traffic_shows_the_results_of_the_benchmarks(results, lines)
     assert len(table) >= lines
     for line in table:
         assert line in shown
+
+
+@pytest.mark.parametrize(
+    ("results", "lines"), [("fleet_detection.md", 14), ("fleet_service.md", 4)]
+)
+def test_the_page_on_the_fleet_shows_the_results_of_the_benchmarks(results, lines):
+    measured = (ROOT / "benchmarks" / "results" / results).read_text()
+    shown = (ROOT / "docs" / "fleet.md").read_text()
+    table = [line for line in measured.splitlines() if line.startswith("|")]
+    assert len(table) == lines
+    for line in table:
+        assert line in shown
+
+
+def test_every_option_of_the_fleets_detector_is_on_its_page(capsys):
+    with pytest.raises(SystemExit):
+        main(["fleet", "--help"])
+    page = (ROOT / "docs" / "fleet.md").read_text()
+    for option in re.findall(r"--[a-z-]+", capsys.readouterr().out):
+        assert option in page or option == "--help"
 
 
 @pytest.mark.parametrize(
