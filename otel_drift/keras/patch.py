@@ -127,10 +127,10 @@ class Patch:
         return before
 
     def _observing(self, name: str, method: str) -> Callable[..., Any]:
-        # One function, and its variables: after a model has run, nothing of ours is in the
+        # Few functions, and their variables: after a model has run, nothing of ours is in the
         # processor's caches, and each function and object that is touched costs anew.
         cls, compiling, inside = self._class, self._compiling, self._inside
-        before, recorded_by = self._before_us(name), self._recorded_by
+        before, recorded_by = self._before_us(name), self._recorded_by(method)
         step = possible_step if self._torch and method == "call" else None
 
         @functools.wraps(getattr(cls, name))
@@ -146,7 +146,7 @@ class Patch:
                 return call(*args, **kwargs)
             inside.add(thread)
             try:
-                recorded, context = recorded_by(method, model, args, kwargs)
+                recorded, context = recorded_by(model, args, kwargs)
                 if recorded is None:
                     return call(*args, **kwargs)
                 invocation = recorded.started() if recorded.recorder.traced else None
@@ -166,6 +166,49 @@ class Patch:
                 inside.discard(thread)
 
         return observed
+
+    def _recorded_by(
+        self, method: str
+    ) -> Callable[[Any, Any, Any], tuple[Method | None, Context | None]]:
+        """Give what tells by what a call of a method is recorded, and its context: never raises.
+
+        None for a call that is not to be recorded, and for an empty context.
+        """
+        is_call, symbolic, building = method == "call", self._symbolic, self._building
+        recording = self._recording_gradients
+
+        def recorded_by(model: Any, args: Any, kwargs: Any) -> tuple[Method | None, Context | None]:
+            try:
+                context = get_current() or None
+                if context is not None and not is_instrumentation_enabled():
+                    return None, None
+                training = kwargs.get("training") if is_call else None
+                if not self._enabled or (
+                    is_call  # told beforehand to train, or to build another model
+                    and (
+                        (training is not None and says_training(training))
+                        or (args and type(args[0]) is symbolic)
+                        or building()
+                        or (recording is not None and recording())
+                    )
+                ):
+                    return None, None
+                state: ModelState | None = model.__dict__.get(STATE)
+                recorder = None if state is None else state.recorder
+                if recorder is None or not recorder.alive:
+                    if recorder is None or recorder.closed:
+                        recorder = self._recorder_of(model)
+                    if recorder is None or not recorder.comes_alive():
+                        return None, None
+                recorded = recorder.methods[method]
+                if recorder.newest is not None and (not is_call or training is not None):
+                    recorder.see_unchanged(recorded)
+                return recorded, context
+            except Exception:
+                logger.warning("a prediction is not recorded", exc_info=True)
+                return None, None
+
+        return recorded_by
 
     def _marking(self, name: str) -> Callable[..., Any]:
         cls, compiling, inside = self._class, self._compiling, self._inside
@@ -190,43 +233,3 @@ class Patch:
                 inside.discard(thread)
 
         return marked
-
-    def _recorded_by(
-        self, method: str, model: Any, args: Any, kwargs: Any
-    ) -> tuple[Method | None, Context | None]:
-        """Give what a call that may be a prediction is recorded by, and its context: never raises.
-
-        None for a call that is not to be recorded, and for an empty context.
-        """
-        try:
-            context = get_current() or None
-            if context is not None and not is_instrumentation_enabled():
-                return None, None
-            if not self._enabled or (method == "call" and self._not_predicting(args, kwargs)):
-                return None, None
-            state: ModelState | None = model.__dict__.get(STATE)
-            recorder = None if state is None else state.recorder
-            if recorder is None or not recorder.alive:
-                if recorder is None or recorder.closed:
-                    recorder = self._recorder_of(model)
-                if recorder is None or not recorder.comes_alive():
-                    return None, None
-            if recorder.newest is not None and self._cannot_train(method, kwargs):
-                recorder.see_unchanged(recorder.methods[method])
-            return recorder.methods[method], context
-        except Exception:
-            logger.warning("a prediction is not recorded", exc_info=True)
-            return None, None
-
-    @staticmethod
-    def _cannot_train(method: str, kwargs: Any) -> bool:
-        return method != "call" or kwargs.get("training") is not None
-
-    def _not_predicting(self, args: Any, kwargs: Any) -> bool:
-        """Whether a call can be told beforehand to train, or to build another model."""
-        return (
-            (bool(kwargs) and says_training(kwargs.get("training")))
-            or (bool(args) and type(args[0]) is self._symbolic)
-            or self._building()
-            or (self._recording_gradients is not None and self._recording_gradients())
-        )

@@ -54,6 +54,7 @@ class Raised(str):
 class Seen(NamedTuple):
     """How a call that cannot be training found what one before it may have trained."""
 
+    sign: PossibleStep
     unchanged: bool
 
 
@@ -148,7 +149,8 @@ class Method:
             if (
                 found is not None
                 and self.plain
-                and context is possible_step is None
+                and possible_step is None
+                and context is None
                 and len(found) <= FEW_ROWS
             ):
                 calls = BACKLOG.calls
@@ -237,7 +239,7 @@ class Method:
                     found.since,
                 )
             elif type(found) is Seen:
-                recorder.undecided.end(found.unchanged)
+                recorder.undecided.end(found.sign, found.unchanged)
             else:
                 self._count(found, seconds, context)
         except Exception:

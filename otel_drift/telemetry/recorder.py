@@ -246,7 +246,7 @@ class ModelRecorder:
         """Take that a call begins, of which no training comes: it decides the one before."""
         sign, self.newest = self.newest, None
         if sign is not None:
-            BACKLOG.add((method, Seen(sign.unchanged()), None, None))
+            BACKLOG.add((method, Seen(sign, sign.unchanged()), None, None))
 
     def samples_so_far(self) -> dict[str, int]:
         """Rows that were predicted by method."""

@@ -97,11 +97,13 @@ class Undecided:
         if before is not None and before.sign.precedes(sign):
             before.predicted()
 
-    def end(self, unchanged: bool) -> None:
-        """Decide the call, as a call that is none of these found gradients and weights."""
-        call, self._call = self._call, None
-        if call is not None and unchanged:
-            call.predicted()
+    def end(self, sign: PossibleStep, unchanged: bool) -> None:
+        """Decide the call of a sign, as a later call of another kind found it."""
+        call = self._call
+        if call is not None and call.sign is sign:
+            self._call = None
+            if unchanged:
+                call.predicted()
 
     def decide(self) -> None:
         """Decide the call if its model has been left alone, without another call."""
