@@ -195,9 +195,10 @@ def with_drift() -> np.ndarray:
 
 
 def plain(value: Any) -> Any:
-    """Give a value that can be compared: arrays to the last bit, numbers to nine digits.
+    """Give a value that can be compared: arrays to the last bit, numbers to six digits.
 
-    Sums that fade are rounded at each step. What tells when something was read is left out.
+    Sums that fade are rounded at each step, and explanations are worked out from what is held as
+    float32. What tells when something was read is left out.
     """
     if isinstance(value, np.ndarray):
         return value.dtype.str, value.shape, value.tobytes()
@@ -212,7 +213,7 @@ def plain(value: Any) -> Any:
         return type(value).__name__, plain(given)
     if isinstance(value, (list, tuple)):
         return [plain(one) for one in value]
-    number = f"{value:.9g}" if isinstance(value, float) else value
+    number = f"{value:.6g}" if isinstance(value, float) else value
     return type(value).__name__, number
 
 
