@@ -37,6 +37,8 @@ class Block(NamedTuple):
     """How many they count as, by what their calls are like: the sum of `number`, shape (T,)."""
     effect: Floats
     """Design effect that each is read with besides, shape (T,): so many count as one."""
+    table: Floats | None
+    """Counts of all classes, shape (T, K), where there are few."""
 
     @property
     def even(self) -> bool:
@@ -53,6 +55,8 @@ class Block(NamedTuple):
 
     def part(self, first: int, end: int) -> Block:
         """Give some of the chunks."""
+        if end - first == len(self.sizes):
+            return self
         of = slice(*np.searchsorted(self.rows, (first, end)))
         chunks = slice(first, end)
         return Block(
@@ -62,6 +66,7 @@ class Block(NamedTuple):
             self.sizes[chunks],
             self.worth[chunks],
             self.effect[chunks],
+            None if self.table is None else self.table[chunks],
         )
 
 
@@ -70,7 +75,8 @@ def block_of_counts(counts: Floats, sizes: Floats | None = None) -> Block:
     rows, classes = np.nonzero(counts)
     worth: Floats = counts.sum(axis=1)
     of = worth if sizes is None else sizes
-    return Block(rows, classes, counts[rows, classes], of, worth, np.ones(len(counts)))
+    table = counts if counts.shape[1] <= FEW_CLASSES else None
+    return Block(rows, classes, counts[rows, classes], of, worth, np.ones(len(counts)), table)
 
 
 def block_of_labels(labels: NDArray[np.int64], worth: Floats, k: int) -> Block:
@@ -87,4 +93,11 @@ def block_of_labels(labels: NDArray[np.int64], worth: Floats, k: int) -> Block:
     places = np.flatnonzero(new)
     number = np.diff(places, append=len(labels)).astype(np.float64)
     found = ordered.reshape(-1)[places]
-    return Block(places // CHUNK, found, number, sizes, sizes, np.ones(chunks))
+    return Block(places // CHUNK, found, number, sizes, sizes, np.ones(chunks), None)
+
+
+def table_of(block: Block) -> Floats:
+    """Give the counts of all classes, where there are few: shape (T, K)."""
+    if block.table is None:
+        raise ValueError("a block of many classes has no table")
+    return block.table

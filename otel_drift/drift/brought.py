@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from otel_drift.drift.bets import FixedBets
-from otel_drift.drift.block import FEW_CLASSES, Block
+from otel_drift.drift.block import FEW_CLASSES, Block, table_of
 
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
@@ -52,12 +52,11 @@ class OfAllClasses:
     """Few classes, of which a chunk holds nearly all."""
 
     def __init__(self, fixed: FixedBets, bets: Indices) -> None:
-        self._classes = np.arange(fixed.classes)
-        self._log_ratios = fixed.log_ratios(self._classes, bets)
+        self._log_ratios = fixed.log_ratios(np.arange(fixed.classes), bets)
 
     def write(self, block: Block, change: Change, out: NDArray[Any]) -> None:
         """Write what each chunk brings each bet, changed somehow: shape (T, bets)."""
-        counts = block.counts(self._classes, len(self._classes))
+        counts = table_of(block)
         dependent = block.effect.max() > 1
         step = max(1, AT_ONCE // len(self._log_ratios[0]))
         for start in range(0, len(counts), step):

@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_drift.drift.block import FEW_CLASSES, Block
+from otel_drift.drift.block import FEW_CLASSES, Block, table_of
 from otel_drift.drift.projection import projection_scales
 from otel_drift.drift.segments import SEGMENT, cut
 
@@ -186,15 +186,17 @@ class ShortLessons:
 
     def _fade_lessons(self, learnt: Floats32, keep: Floats32, seen: Floats32) -> None:
         """Write what the memories hold after each lesson of a segment that is not whole."""
-        for after, factor, new in zip(learnt, keep, seen, strict=True):
-            np.multiply(self._local, factor, out=self._local)
-            np.add(self._local, new, out=self._local)
-            np.multiply(self._kept, factor, out=self._kept)
-            after[:] = self.learnt()
-            self._lessons += 1
-            if self._lessons[0] == SEGMENT:
-                self._start[:] = after
-                self._local[:], self._kept[:], self._lessons[:] = 0, 1, 0
+        kept, local, factor = np.empty_like(keep), self._local, self._kept
+        for after, kept_after, part, new in zip(learnt, kept, keep, seen, strict=True):
+            local = np.multiply(local, part, out=after)
+            np.add(local, new, out=local)
+            factor = np.multiply(factor, part, out=kept_after)
+        self._local[:], self._kept[:] = local, factor
+        learnt += kept * self._start
+        self._lessons += len(learnt)
+        if self._lessons[0] == SEGMENT:
+            self._start[:] = learnt[-1]
+            self._local[:], self._kept[:], self._lessons[:] = 0, 1, 0
 
     def _fade_segments(self, learnt: Floats32, keep: Floats32, seen: Floats32) -> None:
         """Write the same of whole segments, side by side."""
@@ -303,7 +305,7 @@ class LearntBets:
         few = len(self._base) <= FEW_CLASSES
         order = "F" if few else "C"  # of few classes sums over rows are slow
         q = learnt_bets(np.asarray(learnt, order=order), self._base)
-        guess = np.broadcast_to(self._guess, (len(q), self._bets)).reshape(-1, order=order)
+        guess = np.repeat(self._guess, len(q)) if few else np.tile(self._guess, len(q))
         flat = q.reshape(-1, len(self._base), order=order)
         scales = projection_scales(flat, self._lower, self._upper, guess)
         scales = scales.reshape(len(q), self._bets, order=order)
@@ -313,11 +315,12 @@ class LearntBets:
 
     def _of_all_classes(self, q: Floats, scales: Floats, _: Indices, block: Block) -> Floats:
         """Where a chunk holds nearly all classes, and each chunk is a lesson."""
-        nearest = np.clip(q * scales[..., None], self._lower, self._upper)
+        nearest = q * scales[..., None]
+        np.maximum(nearest, self._lower, out=nearest)
+        np.minimum(nearest, self._upper, out=nearest)
         logs = np.divide(q, nearest, out=nearest)
         np.log(logs, out=logs)
-        counts = block.counts(np.arange(len(self._base)), len(self._base))
-        logs *= np.asfortranarray(counts)[:, None]
+        logs *= np.asfortranarray(table_of(block))[:, None]
         return logs.sum(axis=-1)
 
     def _of_classes_seen(self, q: Floats, scales: Floats, lesson: Indices, block: Block) -> Floats:

@@ -200,34 +200,34 @@ class SegmentedRecursion:
         self, growth: Floats32, sizes: Floats32, threshold: float, first: int
     ) -> Iterator[Reached]:
         """Take chunks of a segment that is not whole, one after another."""
+        of_start = self._weights32 * self._start
+        local, product, local_aged = self._local, self._product, self._local_aged
+        started, fresh = np.empty_like(local), np.empty_like(local)
         for row, (g, size) in enumerate(zip(growth, sizes, strict=True), first):
-            started = self._local + size
+            np.add(local, size, out=started)
             # Everything that R sums over grows older by the chunk, what begins too.
-            aged = self._local_aged + started * size
-            np.multiply(started, g, out=self._local)
-            np.multiply(self._product, g, out=self._product)
+            np.multiply(started, size, out=fresh)
+            np.add(local_aged, fresh, out=local_aged)
+            np.multiply(started, g, out=local)
+            np.multiply(product, g, out=product)
             self._elapsed += size
-            statistics = self._statistics()
-            evidence = float(statistics.dot(self._weights32))
-            if evidence >= threshold * NEARLY:
-                evidence = float(evidence_of(statistics, self._weights))
-            if evidence >= threshold:
-                # In float64: age times weight may be larger than what float32 holds.
-                yield Reached(row, evidence, partial(self._moment_before, aged, g))
-                self._start[:] = self._start_aged[:] = self._product[:] = 0
-                self._local[:] = self._local_aged[:] = 0
-            else:
-                np.multiply(aged, g, out=self._local_aged)
-            self._chunks += 1
-            if self._chunks[0] == SEGMENT:
-                statistics = self._statistics()
-                self._start_aged[:] = self._aged(self._local_aged)
-                self._start[:] = statistics
-                self._local[:] = self._local_aged[:] = self._chunks[:] = self._elapsed[:] = 0
-                self._product[:] = 1
+            if local.dot(self._weights32) + product.dot(of_start) >= threshold * NEARLY:
+                evidence = self.evidence()
+                if evidence >= threshold:
+                    yield Reached(row, evidence, partial(self._moment_before, g))
+                    of_start[:] = self._start[:] = self._start_aged[:] = 0
+                    local[:] = local_aged[:] = product[:] = 0
+            np.multiply(local_aged, g, out=local_aged)
+        self._chunks += len(sizes)
+        if self._chunks[0] == SEGMENT:
+            self._start_aged[:] = self._aged(self._local_aged)
+            self._start[:] = self._statistics()
+            self._local[:] = self._local_aged[:] = self._chunks[:] = self._elapsed[:] = 0
+            self._product[:] = 1
 
-    def _moment_before(self, aged: Floats32, g: Floats32) -> tuple[Floats, Floats]:
-        return self._statistics().astype(np.float64), self._aged(aged.astype(np.float64) * g)
+    def _moment_before(self, g: Floats32) -> tuple[Floats, Floats]:
+        # In float64: age times weight may be larger than what float32 holds.
+        return self._statistics().astype(np.float64), self._aged(self._local_aged * g.astype(float))
 
     def _take_segments(
         self, growth: Floats32, sizes: Floats32, threshold: float, row: int
