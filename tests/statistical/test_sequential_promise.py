@@ -13,6 +13,7 @@ import pytest
 from scipy import stats
 
 from otel_drift.baselines.baseline import Baseline
+from otel_drift.drift import sequential
 from otel_drift.drift.sequential import SequentialDetector
 
 pytestmark = pytest.mark.slow
@@ -164,16 +165,16 @@ def test_the_simulation_notices_a_broken_promise(truth):
 
 
 @pytest.mark.parametrize("truth", ["10 even", "2 even"])
-def test_no_timetable(truth):
+def test_no_timetable(truth, monkeypatch):
     """Undrifted streams do not alarm after a few average run lengths, one as the other.
 
     The leak is what a long average run length would have, smaller in proportion.
     """
     p, average_run_length = TRUTHS[truth], 50_000
+    monkeypatch.setattr(sequential, "MINIMUM_LEAK", average_run_length / 10)
     passed = 0
     for run in range(24):
         rng = np.random.default_rng([9, run])
         detector = SequentialDetector(Baseline.from_proportions(p), average_run_length)
-        detector._leak = average_run_length / 10
         passed += not detector.update(stream(rng, p, 10 * average_run_length))
     assert passed >= 20
