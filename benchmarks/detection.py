@@ -137,15 +137,15 @@ def shifts() -> list[Shift]:
     collapsed = thousand * 0.1
     collapsed[3] += 0.9
     even_thousand = [
-        ("20 classes lost", moved(thousand, list(range(20)), 0), 7_000),
-        ("100 classes lost", moved(thousand, list(range(100)), 0), 3_500),
-        ("one class lost", moved(thousand, [3], 0), 25_000),
-        ("5 classes doubled", moved(thousand, list(range(5)), 2), 50_000),
+        ("20 classes lost", moved(thousand, list(range(20)), 0), 6_500),
+        ("100 classes lost", moved(thousand, list(range(100)), 0), 3_300),
+        ("one class lost", moved(thousand, [3], 0), 24_000),
+        ("5 classes doubled", moved(thousand, list(range(5)), 2), 21_500),
         ("one class takes 90 %", collapsed, 64),
     ]
     uneven_thousand = [
         ("tenth class lost", moved(long_tail, [9], 0), 1_850),
-        ("20 classes lost, 31st to 50th", moved(long_tail, list(range(30, 50)), 0), 1_500),
+        ("20 classes lost, 31st to 50th", moved(long_tail, list(range(30, 50)), 0), 1_400),
     ]
     return (
         [Shift("uniform, K=10", name, even, q, goal) for name, q, goal in uniform]

@@ -91,7 +91,7 @@ BLOCK = 2**19
 """Statistics worked out at once: enough to amortise NumPy's overhead, few enough for a cache."""
 
 EXPLAINED_FOR, EXPLAINED_FOR_LONGEST = 512, 4_096
-"""Predictions for which the alarms of one drift share an explanation, a quarter of its age in
+"""Predictions for which the alarms of one drift share an explanation, an eighth of its age in
 between: there may be an alarm in every chunk, and explaining costs more than finding."""
 
 STATE_VERSION = 3
@@ -334,7 +334,7 @@ class SequentialDetector:
     def state(self) -> dict[str, Any]:
         """All that the detector remembers, as a dict that JSON can hold; read by `from_state`.
 
-        Its size does not grow with the number of predictions: about 80 kB for 1,000 classes.
+        Its size does not grow with the number of predictions: at most 100 kB for 1,000 classes.
         """
         return {
             "version": STATE_VERSION,
@@ -503,7 +503,7 @@ class SequentialDetector:
         now, found = self._committed, self._explained
         age = now - self._episode.alarm(now, found.age)
         if not self._explained_until:
-            self._explained_until = now + min(max(EXPLAINED_FOR, age // 4), EXPLAINED_FOR_LONGEST)
+            self._explained_until = now + min(max(EXPLAINED_FOR, age // 8), EXPLAINED_FOR_LONGEST)
         self.alarms += 1
         return Alarm(now, math.log10(evidence), age, *found[1:])
 

@@ -34,6 +34,7 @@ TRUTHS = {
     "10 even": np.full(10, 0.1),
     "100 even": np.full(100, 0.01),
     "100 Zipf": zipf(100),
+    "300 Zipf": zipf(300),
 }
 
 

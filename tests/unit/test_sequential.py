@@ -613,11 +613,11 @@ def test_alarms_that_follow_closely_share_an_explanation_until_it_is_old():
     ]
     assert len(alarms) > 50
     assert len(explained) > 3
-    # The longer a drift has lasted the longer: a quarter of that, and not for ever.
+    # The longer a drift has lasted the longer: an eighth of that, and not for ever.
     for since, until in itertools.pairwise([0, *explained]):
-        shared = max(EXPLAINED_FOR, (since + first.age) // 4)
+        shared = max(EXPLAINED_FOR, (since + first.age) // 8)
         assert shared <= until - since < shared + CHUNK
-    alarms = detector.update(np.full(64_000, 4))
+    alarms = detector.update(np.full(96_000, 4))
     shared = [len(list(same)) for _, same in itertools.groupby(alarms, lambda a: a.contributions)]
     assert max(shared) == EXPLAINED_FOR_LONGEST // CHUNK
     # Another drift is explained anew, however soon it comes.
