@@ -179,6 +179,16 @@ class Patch:
 
         def recorded_by(model: Any, args: Any, kwargs: Any) -> tuple[Method | None, Context | None]:
             try:
+                state: ModelState | None = model.__dict__.get(STATE)
+                recorder = None if state is None else state.recorder
+                # First what costs least, for a program that has no SDK.
+                if (
+                    recorder is not None
+                    and not recorder.alive
+                    and not recorder.closed
+                    and not recorder.comes_alive()
+                ):
+                    return None, None
                 context = get_current() or None
                 if context is not None and not is_instrumentation_enabled():
                     return None, None
@@ -193,11 +203,8 @@ class Patch:
                     )
                 ):
                     return None, None
-                state: ModelState | None = model.__dict__.get(STATE)
-                recorder = None if state is None else state.recorder
-                if recorder is None or not recorder.alive:
-                    if recorder is None or recorder.closed:
-                        recorder = self._recorder_of(model)
+                if recorder is None or recorder.closed:
+                    recorder = self._recorder_of(model)
                     if recorder is None or not recorder.comes_alive():
                         return None, None
                 recorded = recorder.methods[method]

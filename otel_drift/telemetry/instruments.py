@@ -9,13 +9,14 @@ from __future__ import annotations
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from time import perf_counter
 from weakref import WeakKeyDictionary
 
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 
 from otel_drift.package import __version__
-from otel_drift.telemetry.backlog import BACKLOG, pause
+from otel_drift.telemetry.backlog import BACKLOG, SLICE_SECONDS, pause
 from otel_drift.telemetry.collection import Collection, ModelSnapshot, take_snapshot
 from otel_drift.telemetry.failures import Failures
 from otel_drift.telemetry.metric_table import (
@@ -82,12 +83,15 @@ class Instruments:
             recorder.settle(collecting=True)
         BACKLOG.work_off()  # with what has been decided only now
         found: list[ModelSnapshot] = []
+        begun = perf_counter()
         for recorders, ends in ((staying, False), (leaving, True)):
             for recorder in recorders:
                 model = take_snapshot(recorder, self._p_values, leaving=ends)
                 self._check_series(recorder, model)
                 found.append(model)
-                pause()
+                if perf_counter() - begun > SLICE_SECONDS:
+                    pause()
+                    begun = perf_counter()
         return found
 
     def _check_series(self, recorder: ModelRecorder, model: ModelSnapshot) -> None:

@@ -173,7 +173,7 @@ class ModelRecorder:
             self.methods.setdefault(method, Method(self, method, self.reader.usual))
             self.samples.setdefault(method, 0)
         self.tracer = self.tracer or tracer
-        self.alive = False
+        self._say_what_is_alive()
         self.logger_provider = self.logger_provider or logger_provider
         self.reader.activation_of = self.reader.activation_of or activation_of
 
@@ -208,12 +208,17 @@ class ModelRecorder:
 
     def comes_alive(self) -> bool:
         """Whether anybody is told of calls: an SDK may come later than the instrumentation."""
-        self.counted = self.counted or instrument_is_live(self.duration)
-        self.traced = self.traced or (self.tracer is not None and tracer_is_live(self.tracer))
+        counted = self.counted or instrument_is_live(self.duration)
+        traced = self.traced or (self.tracer is not None and tracer_is_live(self.tracer))
+        if counted is not self.counted or traced is not self.traced:
+            self.counted, self.traced = counted, traced
+            self._say_what_is_alive()
+        return counted or traced
+
+    def _say_what_is_alive(self) -> None:
         self.alive = not self.closed and self.counted and (self.traced or self.tracer is None)
         for method in list(self.methods.values()):
             method.plain = self.counted and not self.traced and not self.tests
-        return self.counted or self.traced
 
     def test(self, x: Any, y: Any) -> None:
         """Let the user's own tests see inputs and outputs of a prediction, later."""

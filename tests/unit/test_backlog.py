@@ -2,6 +2,8 @@
 
 import gc
 import os
+import subprocess
+import sys
 import threading
 import tracemalloc
 import weakref
@@ -208,3 +210,27 @@ def test_models_that_are_gone_leave_nothing_behind():
     gc.collect()
     alive = sum(one() is not None for one in gone)
     assert alive <= 1  # the thread that collected still has the last snapshot
+
+
+AN_SDK_THAT_COMES_LATER = """
+import numpy as np
+import otel_drift
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from otel_drift.telemetry.backlog import BACKLOG
+
+recorder = otel_drift.watch("net", otel_drift.Baseline.uniform(3))
+recorder.record(np.array([0, 1]))
+assert len(BACKLOG.calls) == 0 and BACKLOG.most == 0, "nobody will ever be told"
+reader = InMemoryMetricReader()
+metrics.set_meter_provider(MeterProvider([reader]))
+recorder.record(np.array([0, 1, 2]))
+scope = reader.get_metrics_data().resource_metrics[0].scope_metrics[0]
+counts = {one.name: sum(p.value for p in one.data.data_points) for one in scope.metrics[:2]}
+assert counts == {"keras.predict.samples": 3, "keras.predictions": 3}, counts
+"""
+
+
+def test_an_sdk_that_comes_later_is_told_of_what_follows():
+    subprocess.run([sys.executable, "-c", AN_SDK_THAT_COMES_LATER], check=True)
