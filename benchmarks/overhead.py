@@ -357,13 +357,14 @@ def take_turns(ways: dict[str, Way], seconds: float) -> dict[str, tuple[list[flo
     """Call them in turns; give for each its call of every round, and all its calls, in seconds."""
     order = list(ways)
     shuffle = random.Random(1).shuffle
+    started = perf_counter()
     for _ in range(3):
+        start = perf_counter()
         for way in order:
             ways[way].call()
-    start = perf_counter()
-    for way in order:
-        ways[way].call()
-    rounds = int(min(20_000, max(15, seconds / (perf_counter() - start))))
+        if start - started > seconds / 4:
+            break  # warm enough: such calls are few
+    rounds = int(min(20_000, max(5, seconds / (perf_counter() - start))))
     in_rounds: dict[str, list[float]] = {way: [] for way in order}
     extra: dict[str, list[float]] = {way: [] for way in order}
     for _ in range(rounds):

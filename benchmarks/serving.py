@@ -8,11 +8,12 @@ layers: one without otel_drift, one with, one with spans too, and a second one w
 what the measuring itself is good for. Clients of our own keep a few connections open, on which each
 sends its next request when the one before has been answered.
 
-The servers take turns in short blocks, in an order that is shuffled anew each time, and those that
-do not have their turn are stopped (SIGSTOP): what a server does beside its requests, such as
-collecting and exporting metrics, it can only do while it is measured. Metrics are collected every
-few seconds of a server's own turns and sent by OTLP over HTTP to a receiver on this machine that
-answers and forgets; so are spans.
+The servers take turns in blocks of a second or two, in an order that is shuffled anew each time,
+and those that do not have their turn are stopped (SIGSTOP): what a server does beside its requests,
+such as counting, collecting and exporting, it can only do while it is measured. Its clock goes on,
+so that what is due twice a second is due once more in each block: rather too much is measured than
+too little. Metrics are collected every few seconds of a server's own turns and sent by OTLP over
+HTTP to a receiver on this machine that answers and forgets; so are spans.
 
 Given are the quantiles over all requests of a server, and their ratio to those of the first server
 without. Its interval, with 95 % confidence, comes of drawing whole rounds anew (bootstrap): what
@@ -46,7 +47,7 @@ SERVERS = ("without", "with", "with spans", "without again")
 BACKENDS = ("torch", "jax", "tensorflow")
 ROWS, FEATURES, CLASSES = 32, 64, 10
 CONNECTIONS = 4
-REQUESTS_A_BLOCK = 200
+REQUESTS_A_BLOCK = 2_000
 WARM_UP = 400
 COLLECT_SECONDS = 5.0
 QUANTILES = (0.5, 0.99, 0.999)
@@ -277,7 +278,7 @@ def main() -> None:
         serve(options.serve, options.receiver)
         return
     whole = not (options.quick or options.backends or options.rounds)
-    rounds = options.rounds or (25 if options.quick else 150)
+    rounds = options.rounds or (4 if options.quick else 20)
     lines = [
         "# What the clients of a server feel",
         "",

@@ -32,12 +32,14 @@ MODULES_THAT_CANNOT = {
 """Their functions, and the methods of their types, fail for want of memory at most."""
 CANNOT_RAISE = (
     "<string>:<lambda>",
+    "<frozen abc>:ABCMeta.__instancecheck__",
     "torch/compiler/__init__.py:is_compiling",
     "opentelemetry/context/__init__.py:detach",
     *(":ArrayImpl.shape", ":_EagerTensorBase.shape"),
     *(":TensorShape.__len__", ":TensorShape.__getitem__"),
 )
-"""Makes a named tuple; gives a flag; catches whatever is wrong, and logs it; tells a shape."""
+"""They make a named tuple, ask for a class, give a flag, catch and log whatever is wrong, or tell
+the shape of an array."""
 LOGGED_ONLY = (
     *(":is_instrumentation_enabled", ":get_current"),
     *(":in_symbolic_scope", ":could_possibly_record"),
