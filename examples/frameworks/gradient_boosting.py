@@ -3,7 +3,7 @@
 opentelemetry-instrument python examples/frameworks/gradient_boosting.py
 """
 
-from watched_digits import digits, report, stream
+from watched_digits import digits, report, start_metrics, stream
 from xgboost import XGBClassifier
 
 import otel_drift
@@ -11,6 +11,7 @@ from otel_drift import Baseline
 
 
 def main() -> None:
+    start_metrics()
     data = digits()
     model = XGBClassifier(n_estimators=30, random_state=1).fit(data.x_train, data.y_train)
     baseline = Baseline.from_predictions(model.predict_proba(data.x_test))

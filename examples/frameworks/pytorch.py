@@ -4,7 +4,7 @@ opentelemetry-instrument python examples/frameworks/pytorch.py
 """
 
 import torch
-from watched_digits import digits, report, stream
+from watched_digits import digits, report, start_metrics, stream
 
 import otel_drift
 from otel_drift import Baseline
@@ -23,6 +23,7 @@ def trained(x: torch.Tensor, y: torch.Tensor) -> torch.nn.Module:
 
 
 def main() -> None:
+    start_metrics()
     data = digits()
     model = trained(torch.from_numpy(data.x_train), torch.from_numpy(data.y_train))
     with torch.inference_mode():

@@ -4,13 +4,14 @@ opentelemetry-instrument python examples/frameworks/scikit_learn.py
 """
 
 from sklearn.ensemble import RandomForestClassifier
-from watched_digits import digits, report, stream
+from watched_digits import digits, report, start_metrics, stream
 
 import otel_drift
 from otel_drift import Baseline
 
 
 def main() -> None:
+    start_metrics()
     data = digits()
     forest = RandomForestClassifier(100, random_state=1).fit(data.x_train, data.y_train)
     classes = [str(name) for name in forest.classes_]

@@ -7,6 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
@@ -37,8 +40,17 @@ def stream(data: Digits, batches: int, lost: int | None = None) -> Iterator[NDAr
         yield x[random.integers(0, len(x), size=size)]
 
 
+def start_metrics() -> None:
+    """Start OpenTelemetry's SDK where nobody has: without one nothing is recorded."""
+    if not isinstance(metrics.get_meter_provider(), MeterProvider):
+        metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()]))
+
+
 def report(recorder: ModelRecorder, when: str) -> None:
-    """Print what the monitor knows."""
+    """Have what was recorded collected, and print what the monitor knows."""
+    provider = metrics.get_meter_provider()
+    if isinstance(provider, MeterProvider):
+        provider.force_flush()
     _, monitor = recorder.monitors()[0]
     snapshot = monitor.snapshot()
     print(
