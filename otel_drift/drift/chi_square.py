@@ -81,16 +81,48 @@ def pearson(
     observed: NDArray[np.float64], proportions: NDArray[np.float64], size: float | None
 ) -> ChiSquareResult:
     """Test counts of shape (K,) against proportions that were counted from `size` (None: known)."""
-    total = float(observed.sum())
-    expected = proportions * total
+    return pearson_of_each(observed[None], proportions, size)[0]
+
+
+def pearson_of_each(
+    observed: NDArray[np.float64], proportions: NDArray[np.float64], size: float | None
+) -> list[ChiSquareResult]:
+    """Test tables of counts, shape (tables, K), each by itself.
+
+    Parameters
+    ----------
+    observed
+        Counts, at least one in each table.
+    proportions
+        What is expected, shape (K,), or of each table by itself, shape (tables, K).
+    size
+        What the proportions were counted from; None where they are known.
+    """
+    totals = observed.sum(axis=1, keepdims=True)
+    expected = proportions * totals
     difference = observed - expected
-    spread = expected if size is None else expected + observed * (total / size)
-    occurs = spread > 0
-    degrees_of_freedom = int(np.count_nonzero(occurs | (observed > 0))) - 1
-    if (observed[~occurs] > 0).any():  # what the known baseline says is impossible was seen
-        return ChiSquareResult(math.inf, 0.0, degrees_of_freedom)
-    statistic = float(np.sum(difference[occurs] ** 2 / spread[occurs]))
-    return ChiSquareResult(statistic, tail(statistic, degrees_of_freedom), degrees_of_freedom)
+    spread = expected if size is None else expected + observed * (totals / size)
+    occurs, seen = spread > 0, observed > 0
+    terms = np.divide(difference**2, spread, out=np.zeros_like(difference), where=occurs)
+    statistics = terms.sum(axis=1)
+    # What the known baseline says is impossible was seen.
+    statistics[(seen & ~occurs).any(axis=1)] = math.inf
+    degrees = np.count_nonzero(occurs | seen, axis=1) - 1
+    return [
+        ChiSquareResult(statistic, p_value, freedom)
+        for statistic, p_value, freedom in zip(
+            statistics.tolist(), tails(statistics, degrees), degrees.tolist(), strict=True
+        )
+    ]
+
+
+def tails(statistics: NDArray[np.float64], degrees_of_freedom: NDArray[np.intp]) -> list[float]:
+    """Give `tail` of each."""
+    if _scipy_tail is None:
+        pairs = zip(statistics.tolist(), degrees_of_freedom.tolist(), strict=True)
+        return [closed_form_tail(*pair) if pair[1] > 0 else 1.0 for pair in pairs]
+    found = np.asarray(_scipy_tail(np.maximum(degrees_of_freedom, 1), statistics))
+    return np.where(degrees_of_freedom > 0, found, 1.0).tolist()
 
 
 def tail(statistic: float, degrees_of_freedom: int) -> float:

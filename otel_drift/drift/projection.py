@@ -86,5 +86,11 @@ def projection_scale(q: Floats, lower: Floats, upper: Floats) -> float:
 
 def into_band(p: Floats, lower: Floats, upper: Floats) -> Floats:
     """Return p where it is tolerated, else the nearest tolerated distribution."""
-    inside = np.clip(projection_scale(p, lower, upper) * p, lower, upper)
-    return inside / inside.sum()
+    return all_into_band(p[None], lower, upper)[0]
+
+
+def all_into_band(p: Floats, lower: Floats, upper: Floats) -> Floats:
+    """`into_band` of each row, shape (n, K)."""
+    scales = projection_scales(p, lower, upper, np.ones(len(p)))
+    inside = np.clip(scales[:, None] * p, lower, upper)
+    return inside / inside.sum(axis=1, keepdims=True)

@@ -13,13 +13,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_drift.drift.chi_square import ChiSquareResult, pearson
-from otel_drift.drift.projection import into_band
+from otel_drift.drift.chi_square import ChiSquareResult, pearson_of_each
+from otel_drift.drift.projection import all_into_band
 from otel_drift.drift.reference import ReferenceDistribution
 
 MINIMUM_WINDOW = 50
@@ -40,28 +41,30 @@ class EffectSizes(NamedTuple):
 
 
 def effect_sizes(
-    counts: NDArray[Any], proportions: NDArray[np.float64], result: ChiSquareResult
-) -> EffectSizes:
-    """Measure how far counts lie from the proportions that were expected.
+    counts: NDArray[Any], proportions: NDArray[np.float64], results: Sequence[ChiSquareResult]
+) -> list[EffectSizes]:
+    """Measure how far the counts of each window lie from the proportions that were expected.
 
     Parameters
     ----------
     counts
-        Shape (K,), at least one prediction in all.
+        Shape (windows, K), at least one prediction in each window.
     proportions
         Shape (K,), summing to 1.
-    result
-        The test of the same window, from which Cramér's V is taken.
+    results
+        The tests of the same windows, from which Cramér's V is taken.
     """
-    total = float(counts.sum())
-    expected = proportions * total
+    totals = counts.sum(axis=1, keepdims=True, dtype=np.float64)
+    expected = proportions * totals
     difference = counts - expected
-    tvd = 0.5 * float(np.abs(difference).sum()) / total
-    psi = float((difference * np.log((counts + 0.5) / (expected + 0.5))).sum()) / total
-    cramers_v = 0.0
-    if result.degrees_of_freedom > 0:
-        cramers_v = math.sqrt(result.statistic / result.degrees_of_freedom / total)
-    return EffectSizes(tvd, psi, cramers_v)
+    tvd = 0.5 * np.abs(difference).sum(axis=1) / totals[:, 0]
+    psi = (difference * np.log((counts + 0.5) / (expected + 0.5))).sum(axis=1) / totals[:, 0]
+    found: list[EffectSizes] = []
+    rows = zip(tvd.tolist(), psi.tolist(), totals[:, 0].tolist(), results, strict=True)
+    for of_tvd, of_psi, total, (statistic, _, freedom) in rows:
+        cramers_v = math.sqrt(statistic / freedom / total) if freedom > 0 else 0.0
+        found.append(EffectSizes(of_tvd, of_psi, cramers_v))
+    return found
 
 
 class Cells:
@@ -117,28 +120,39 @@ class Cells:
         """Whether there are two cells to compare at all."""
         return len(self._proportions) > 1
 
-    def test(self, counts: NDArray[np.int64], design_effect: float = 1.0) -> ChiSquareResult:
-        """Test one window's class counts, shape (K,), after pooling.
+    def test(
+        self, counts: NDArray[np.int64], design_effect: float = 1.0
+    ) -> list[ChiSquareResult]:
+        """Test the class counts of each of some windows, after pooling.
 
         Parameters
         ----------
         counts
-            Predictions of each class.
+            Predictions of each class, shape (windows, K).
         design_effect
-            Predictions that count as one: those of the window, and those of the baseline.
+            Predictions that count as one: those of the windows, and those of the baseline.
 
         Notes
         -----
         Where a log has told how the shares vary, the counts are compared with the distribution in
         its hull that is nearest to them: the largest p-value of all, or about that.
         """
-        observed = _pooled(counts, self._index, len(self._proportions)) / design_effect
+        observed = self._pooled(counts) / design_effect
         expected = self._proportions
         if self._hull is not None:
             # Half a prediction more of each, because what is projected must be above 0.
-            expected = into_band((observed + 0.5) / (observed + 0.5).sum(), *self._hull)
+            some = observed + 0.5
+            shares = some / some.sum(axis=1, keepdims=True)
+            expected = all_into_band(shares, *self._hull)
         size = None if self._size is None else self._size / design_effect
-        return pearson(observed, expected, size)
+        return pearson_of_each(observed, expected, size)
+
+    def _pooled(self, counts: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Put the rare classes of each window together, shape (windows, cells)."""
+        cells = len(self._proportions)
+        places = np.arange(len(counts))[:, None] * cells + self._index
+        found = np.bincount(places.ravel(), counts.ravel(), len(counts) * cells)
+        return found.reshape(-1, cells)
 
 
 def _pooled(values: NDArray[Any], index: NDArray[np.intp], cells: int) -> NDArray[np.float64]:
@@ -183,26 +197,41 @@ class ChiSquareWindow:
         design_effect
             Predictions that count as one.
         """
-        closed: list[WindowResult] = []
         if not self._cells.testable:
-            return closed
+            return []
         ends = np.cumsum(lengths)
         minimum = math.ceil(self._cells.minimum * design_effect)
-        start = 0
-        while True:
-            call = int(np.searchsorted(ends, start + minimum - self.pending))
-            end = int(ends[call]) if call < len(ends) else len(labels)
-            self._counts += np.bincount(labels[start:end], minlength=len(self._counts))
-            self.pending += end - start
-            start = end
-            if call >= len(ends):
-                return closed
-            self.newest = self._close(design_effect)
-            closed.append(self.newest)
+        closed: list[int] = []
+        start = -self.pending
+        while (call := int(np.searchsorted(ends, start + minimum))) < len(ends):
+            closed.append(start := int(ends[call]))
+        self.pending = len(labels) - start
+        if not closed:
+            self._counts += np.bincount(labels, minlength=len(self._counts))
+            return []
+        return self._close(labels, np.array(closed), design_effect)
 
-    def _close(self, design_effect: float) -> WindowResult:
-        counts, self._counts = self._counts, np.zeros_like(self._counts)
-        counts.flags.writeable = False  # handed out, and kept as the newest
-        self.pending = 0
-        test = self._cells.test(counts, design_effect)
-        return WindowResult(test, effect_sizes(counts, self._baseline.proportions, test), counts)
+    def _close(
+        self, labels: NDArray[Any], closed: NDArray[np.int64], design_effect: float
+    ) -> list[WindowResult]:
+        """Test the windows that end after so many of the labels."""
+        k = len(self._counts)
+        sizes = np.diff(closed, prepend=0, append=len(labels))
+        places = np.repeat(np.arange(len(sizes)) * k, sizes) + labels
+        counts = np.bincount(places, minlength=(len(closed) + 1) * k).reshape(-1, k)
+        counts[0] += self._counts
+        self._counts = counts[-1].copy()
+        counts = counts[:-1]
+        counts.flags.writeable = False  # handed out
+        tests = self._cells.test(counts, design_effect)
+        effects = effect_sizes(counts, self._baseline.proportions, tests)
+        results = [WindowResult(*one) for one in zip(tests, effects, counts, strict=True)]
+        # What is kept for long does not keep the counts of the others.
+        self.newest = results[-1]._replace(counts=_frozen(counts[-1]))
+        return results
+
+
+def _frozen(counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    own = counts.copy()
+    own.flags.writeable = False
+    return own

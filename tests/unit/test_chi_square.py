@@ -153,15 +153,15 @@ def test_window_needs_five_expected_of_each_class():
 def test_rare_classes_are_pooled_and_one_surprise_does_not_alarm():
     cells = Cells(Baseline.from_proportions([0.5, 0.4999, 0.0001]))
     assert cells.minimum == 50
-    assert cells.test(np.array([25, 25, 1])).p_value > 0.5
+    assert cells.test(np.array([[25, 25, 1]]))[0].p_value > 0.5
     many = Baseline.from_proportions([0.9, *([0.001] * 100)])
-    assert Cells(many).test(np.array([900, *([1] * 100)])).degrees_of_freedom == 1
+    assert Cells(many).test(np.array([[900, *([1] * 100)]]))[0].degrees_of_freedom == 1
 
 
 def test_window_after_pooling_equals_scipy_on_the_pooled_table():
     baseline = Baseline.from_counts([5_000, 4_000, 8, 2])
     counts = np.array([400, 580, 15, 5])
-    ours = Cells(baseline).test(counts)
+    ours = Cells(baseline).test(counts[None])[0]
     theirs = scipy.stats.chi2_contingency([[400, 600], [5_000, 4_010]], correction=False)
     assert ours.statistic == pytest.approx(theirs.statistic, rel=1e-12)
 
