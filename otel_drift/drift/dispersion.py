@@ -42,6 +42,8 @@ OF_BLOCK = 3
 """Columns of `block_ratios` before those of single directions."""
 TURNED_BY, POWER_STEPS = 8, 20
 """Blocks that turn the direction that is looked along; how often those of a log turn it."""
+NOTHING_SEEN = 1e-9
+"""Covariance with the direction, below which it is rounding."""
 LITTLE_FREEDOM = 0.5
 """Degrees of freedom below which a block says nothing of a direction."""
 
@@ -164,8 +166,11 @@ class RecentBlocks:
             steps = [self._turning, *turned.astype(np.float32)]
             self._turning[:] = np.add.accumulate(steps, axis=0)[-1]
             self._numbers[2] = (self._numbers[2] + len(some)) % TURNED_BY
-            if not self._numbers[2] and self._turning.any():
-                self._direction[:] = self._turning / np.linalg.norm(self._turning)
+            if not self._numbers[2]:
+                # Where all stretches are the same there is nothing to turn to but rounding errors,
+                # whose squares may be 0.
+                if np.abs(self._turning).max() > NOTHING_SEEN:
+                    self._direction[:] = self._turning / np.linalg.norm(self._turning)
                 self._turning[:] = 0
             start += len(some)
         return np.concatenate(ratios)

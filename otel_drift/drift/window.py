@@ -120,9 +120,7 @@ class Cells:
         """Whether there are two cells to compare at all."""
         return len(self._proportions) > 1
 
-    def test(
-        self, counts: NDArray[np.int64], design_effect: float = 1.0
-    ) -> list[ChiSquareResult]:
+    def test(self, counts: NDArray[np.int64], design_effect: float = 1.0) -> list[ChiSquareResult]:
         """Test the class counts of each of some windows, after pooling.
 
         Parameters

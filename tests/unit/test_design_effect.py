@@ -7,7 +7,7 @@ import pytest
 
 from otel_drift.drift.chunks import CHUNK, chunk_counts
 from otel_drift.drift.design_effect import LENGTHS, UNKNOWN, LiveDesignEffect
-from otel_drift.drift.dispersion import by_chance
+from otel_drift.drift.dispersion import RecentBlocks, by_chance
 
 EVEN = np.full(10, 0.1)
 FIRST_BLOCK = 32
@@ -114,3 +114,19 @@ def test_the_rarest_of_many_classes_are_one():
     labels = np.repeat(rng.integers(0, 500, 40_000), 8)
     live.update(chunk_counts(labels, 500))
     assert live.measured > 3
+
+
+@pytest.mark.filterwarnings("error")
+def test_stretches_that_are_all_the_same_leave_the_direction_a_direction():
+    """The same batch again and again, as a health check sends it: what varies is rounding."""
+    recent = RecentBlocks(parts=1, cells=8)
+    same = np.tile([1.0, 0.0, 3.0, 7.0, 3.0, 7.0, 2.0, 2.0], (800, 1))
+    found = recent.update(same, np.arange(800))
+    assert (found.design_effects == 1).all()
+    direction = recent.arrays()["direction"]
+    assert np.linalg.norm(direction) == pytest.approx(1, rel=1e-6)
+    # What comes afterwards is seen along it.
+    halves = np.where(
+        np.arange(800)[:, None] % 2, np.repeat([6.0, 0.0], 4), np.repeat([0.0, 6.0], 4)
+    )
+    assert recent.update(halves, np.arange(800)).design_effects[-1] > 3
