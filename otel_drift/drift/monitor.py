@@ -18,7 +18,7 @@ False
 (True, True)
 
 Labels only wait in a buffer while predictions are made; counts, tests and evidence are worked out
-when a snapshot is taken, when the buffer is full, or in pieces by whoever calls `work`.
+when a snapshot is taken, when the buffer is full, or in pieces by whoever calls `works`.
 """
 
 from __future__ import annotations
@@ -50,15 +50,23 @@ from otel_drift.drift.sequential import DEFAULT_AVERAGE_RUN_LENGTH, SequentialDe
 from otel_drift.drift.window import ChiSquareWindow, WindowResult
 
 Labels = NDArray[np.integer[Any]]
-Entry = Labels | tuple[Labels, NDArray[np.int64]]
-"""Labels of a call; with the keys of their units where those are known."""
+Entry = Labels | tuple[Labels, NDArray[np.int64]] | float
+"""Labels of a call; with the keys of their units where those are known. Or the time."""
 
 T = TypeVar("T")
 
 BUFFERED_CALLS = 256
 BUFFERED_LABELS = 65_536
 """Calls and labels from which on the buffer is worked off at once."""
+MANY_CALLS, MANY_LABELS = 4_096, 32_768
+"""Calls or labels that are worth while working off."""
+CALLS_AT_ONCE = 8_192
+"""Calls that are put together to be worked out."""
+PATIENCE_SECONDS = 0.05
+"""How long `works` waits for somebody else's step: who has it goes on with what there is."""
 NOTHING, WORTH_NOTHING = np.zeros(0, np.int64), np.zeros(0)
+SECONDS_BETWEEN_MARKS = 1.0
+"""How finely it is remembered when what was predicted: nobody looks more closely."""
 UNREAD_P_VALUES = 100_000
 """What is kept for a reader that does not come."""
 
@@ -157,6 +165,7 @@ class DriftMonitor:
         self._calls = Calls()
         self._keys = Keys()
         self._buffered = 0
+        self._next_mark = 0.0
         self._counts = np.zeros(len(self.classes), dtype=np.int64)
         self._start_tests()
 
@@ -201,25 +210,46 @@ class DriftMonitor:
             others are counted only.
         """
         self.hold(labels, keys)
-        self._buffered += len(labels)  # may miss a few under threads: it bounds, it does not count
         if len(self._buffer) >= BUFFERED_CALLS or self._buffered >= BUFFERED_LABELS:
             self._drain(wait=False)
 
     def hold(self, labels: Labels, keys: NDArray[np.int64] | None = None) -> None:
-        """Take labels as `append` does; it is for others to call `work` before there are many."""
+        """Take labels as `append` does; it is for others to call `works` before there are many."""
+        if (now := time.time()) >= self._next_mark:
+            self._next_mark = now + SECONDS_BETWEEN_MARKS
+            self._buffer.append(now)
         self._buffer.append(labels if keys is None else (labels, keys))
+        self._buffered += len(labels)  # may miss a few under threads: it bounds, it does not count
 
-    def work(self, most: int) -> bool:
-        """Work off about so many labels; tell whether there are more.
+    @property
+    def many_wait(self) -> bool:
+        """Whether to work off what waits, if nobody asks: many labels cost little more than few.
+
+        NumPy lets other threads run while it works on many, and not between one few and the next.
+        """
+        return self._buffered >= MANY_LABELS or len(self._buffer) >= MANY_CALLS
+
+    def works(self, most: int) -> Iterator[None]:
+        """Work off what waits, about so many labels at a time, in short steps.
 
         Parameters
         ----------
         most
             At least 1. What is found does not depend on it.
+
+        Yields
+        ------
+        After each step, so that whoever works can let others run. Nobody else works it off before
+        the next step; who gives up in between closes the iterator.
         """
-        with self._lock:
-            self._work(most)
-            return bool(self._calls.lengths or self._buffer)
+        while self._lock.acquire(timeout=PATIENCE_SECONDS):
+            try:
+                if not (self._calls.lengths or self._buffer):
+                    return
+                yield from self._steps(most)
+            finally:
+                self._lock.release()
+            yield
 
     def carry_over(self, earlier: DriftMonitor) -> None:
         """Take the class counts of a monitor that this one replaces; it starts again at 0.
@@ -281,22 +311,25 @@ class DriftMonitor:
             return  # whoever holds it takes these labels too, or the next call does
         try:
             while self._calls.lengths or self._buffer:
-                self._buffered = 0
-                self._work(BUFFERED_LABELS)
+                for _ in self._steps(BUFFERED_LABELS):
+                    pass
         finally:
             self._lock.release()
 
-    def _work(self, most: int) -> None:
+    def _steps(self, most: int) -> Iterator[None]:
+        """Work off about so many labels."""
         if not self._calls.lengths:
+            self._buffered = 0
             self._calls = self._next_calls(most)
+            yield
         labels, worth, lengths = self._calls.take(most)
         self._counts += np.bincount(labels, minlength=len(self._counts))
         if self._window is None or self._detector is None or not len(labels):
             return
         alarms = self._detector.update_worth(labels, worth)
+        yield
         windows = self._window.update(labels, lengths, self._detector.design_effect)
         self._p_values.extend(one.test.p_value for one in windows)
-        self._clock.tick(self._detector.predictions)
         for alarm in alarms:
             self._events.alarm(
                 alarm,
@@ -310,23 +343,28 @@ class DriftMonitor:
     def _next_calls(self, most: int) -> Calls:
         """Take whole calls out of the buffer, of about so many labels."""
         calls: list[Labels] = []
+        marks: list[tuple[int, float]] = []
         labels = 0
-        for entry in itertools.islice(_taken(self._buffer), BUFFERED_CALLS):
+        for entry in itertools.islice(_taken(self._buffer), CALLS_AT_ONCE):
+            if isinstance(entry, float):
+                marks.append((labels, entry))
+                continue
             calls.append(self._first_of_units(*entry) if isinstance(entry, tuple) else entry)
             labels += len(calls[-1])
             if labels >= most:
                 break
-        if not calls:
-            return Calls()
         lengths = [len(call) for call in calls]
-        known = self._known(np.concatenate(calls))
+        known = self._known(np.concatenate([NOTHING, *calls]))
+        learnt = 0
         if self._first is not None and self.baseline is None:
             learnt = self._learn(known, self._first)
             known, lengths = known[learnt:], _without_first(learnt, lengths)
-        labels_in_calls = self._without_order(known, lengths)
         if self._detector is None:
-            return Calls(labels_in_calls, np.ones(len(known)), lengths)
-        return Calls(labels_in_calls, self._detector.worth(labels_in_calls, lengths), lengths)
+            return Calls(known, np.ones(len(known)), lengths)
+        for before, at in marks:
+            self._clock.tick(self._detector.predictions + max(0, before - learnt), at)
+        known = self._without_order(known, lengths)
+        return Calls(known, self._detector.worth(known, lengths), lengths)
 
     def _known(self, labels: Labels) -> NDArray[np.int64]:
         """Give indices of classes, with what is out of range put to ``invalid`` or ``other``."""
@@ -413,16 +451,14 @@ class _Clock:
     """When the stream had reached which number of predictions, for the recent past."""
 
     def __init__(self) -> None:
-        self._ticks: deque[tuple[int, float]] = deque([(0, time.time())], maxlen=4096)
+        self._ticks: deque[tuple[int, float]] = deque(maxlen=4096)
 
-    def tick(self, predictions: int) -> None:
-        now = time.time()
-        if len(self._ticks) > 1 and now - self._ticks[-2][1] < 1.0:
-            self._ticks[-1] = (predictions, now)  # one a second is as fine as anybody looks
-        else:
-            self._ticks.append((predictions, now))
+    def tick(self, predictions: int, at: float) -> None:
+        self._ticks.append((predictions, at))
 
     def time_of(self, predictions: float) -> float:
+        if not self._ticks:
+            return time.time()
         counts, times = zip(*self._ticks, strict=True)
         return float(np.interp(predictions, counts, times))
 

@@ -8,7 +8,7 @@ interpreter. So a prediction waits for no more than a slice, and each is counted
 ...     def take(self, found, seconds, context):
 ...         print("counted", found, "after", seconds, "s")
 ...
-...     def works(self):
+...     def works(self, at_leisure):
 ...         return iter(())
 ...
 ...     def full(self):
@@ -51,8 +51,12 @@ SECONDS_UNUSED = 5.0
 SLICE_SECONDS = 0.00012
 """How long entries are taken before the interpreter is let go."""
 PAUSE_SECONDS = 0.00005
-"""Sleep between slices: a thread that waits for the interpreter wakes up and has it. Letting go
-without a sleep (``time.sleep(0)``) takes it back before the other has woken."""
+"""Shortest sleep between slices: a thread that waits for the interpreter wakes up and has it."""
+REST, LONGEST_REST_SECONDS = 4.0, 0.01
+"""Sleep of the thread, in times of the slice before, and at most: so that no call meets two, and
+those of a while share what counting costs instead of a few having it all."""
+MANY_CALLS = 10_000
+"""Calls that wait from which on the thread does not rest."""
 SECONDS_TO_WAIT = 5.0
 """How long a collection waits for another thread's slice: ever so much longer than one takes."""
 SECONDS_TO_HELP = 0.05
@@ -66,8 +70,11 @@ class Counted(Protocol):
         """Count a call: never raises."""
         ...
 
-    def works(self) -> Iterator[None]:
-        """Work out what has been counted, a piece a step: never raises."""
+    def works(self, *, at_leisure: bool) -> Iterator[None]:
+        """Work out what has been counted, a piece a step: never raises.
+
+        At leisure only what is worth while.
+        """
         ...
 
     def full(self) -> None:
@@ -80,9 +87,9 @@ Call = tuple[Counted, Any, float | None, Context | None]
 the context it ran in, where there is one."""
 
 
-def pause() -> None:
-    """Let the other threads run."""
-    time.sleep(PAUSE_SECONDS)
+def pause(worked: float = 0.0) -> None:
+    """Let the other threads run, after slices of so many seconds in which they had to wait."""
+    time.sleep(min(LONGEST_REST_SECONDS, max(PAUSE_SECONDS, REST * worked)))
 
 
 class Backlog:
@@ -127,23 +134,37 @@ class Backlog:
             method.full()
             _, touched = self._slice(HELP, SECONDS_TO_HELP)
             for one in touched:
-                for _ in one.works():
+                for _ in one.works(at_leisure=False):
                     pass
 
-    def work_off(self) -> None:
-        """Count everything that waits: never raises, and holds no lock for longer than a slice."""
+    def work_off(self, *, at_leisure: bool = False) -> None:
+        """Count everything that waits: never raises, and holds no lock for longer than a slice.
+
+        Parameters
+        ----------
+        at_leisure
+            Whether nobody waits for it, so that it may rest in between.
+        """
         left = len(self.calls)  # not what comes in the meantime, or it might never end
         touched: dict[Counted, None] = {}
         while True:
+            begun = time.thread_time()
             taken, methods = self._slice(max(1, left), SECONDS_TO_WAIT)
             touched.update(methods)
             left -= taken
             if left <= 0 or not taken:
                 break
-            pause()
+            self._let_others(begun, at_leisure)
         for method in touched:
-            for _ in method.works():
-                pause()
+            begun = time.thread_time()
+            for _ in method.works(at_leisure=at_leisure):
+                self._let_others(begun, at_leisure)
+                begun = time.thread_time()
+
+    def _let_others(self, begun: float, at_leisure: bool) -> None:
+        """Let other threads run after a slice, given the processor time when it began."""
+        rests = at_leisure and len(self.calls) < MANY_CALLS
+        pause(time.thread_time() - begun if rests else 0.0)
 
     @contextmanager
     def still(self) -> Generator[None]:
@@ -201,7 +222,7 @@ class Backlog:
             time.sleep(SECONDS_BETWEEN)
             if self.calls:
                 used = time.monotonic()
-                self.work_off()
+                self.work_off(at_leisure=True)
             elif time.monotonic() - used > SECONDS_UNUSED:
                 self._wake.clear()
                 self.most = 0

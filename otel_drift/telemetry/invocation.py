@@ -41,8 +41,8 @@ from otel_drift.telemetry.undecided_call import PossibleStep
 if TYPE_CHECKING:
     from otel_drift.telemetry.recorder import ModelRecorder
 
-PIECE = 512
-"""Labels that are worked out at once: few, because others wait for the interpreter meanwhile."""
+PIECE = 32_768
+"""Labels that are worked out together: the fewer, the more each costs."""
 
 
 class Raised(str):
@@ -246,14 +246,14 @@ class Method:
             what = f"{recorder.name}: a {self.name} that cannot be counted"
             recorder.failed("internal", what, subject="take")
 
-    def works(self) -> Iterator[None]:
+    def works(self, *, at_leisure: bool) -> Iterator[None]:
         """Work out what has been counted, as of `otel_drift.telemetry.backlog`."""
         recorder = self.recorder
         try:
             recorder.settle(collecting=False)
             for _, monitor in recorder.monitors():
-                while monitor.work(PIECE):
-                    yield
+                if monitor.many_wait or not at_leisure:
+                    yield from monitor.works(PIECE)
         except Exception:
             what = f"{recorder.name}: predictions that cannot be tested"
             recorder.failed("internal", what, subject="works")

@@ -34,7 +34,7 @@ class Method:
         self.threads.add(threading.current_thread().name)
         self.counted.set()
 
-    def works(self):
+    def works(self, at_leisure):
         return iter(())
 
     def full(self):
