@@ -1,12 +1,17 @@
 """What the clients of a model server feel when its predictions are watched.
 
-    python benchmarks/serving.py            # ten minutes; writes results/serving.md
-    python benchmarks/serving.py --quick    # a minute, prints only
+    python benchmarks/serving.py            # a quarter of an hour; writes results/serving.md
+    python benchmarks/serving.py --quick    # two minutes, prints only
 
 Servers of FastAPI and uvicorn, each a process of its own with the same Keras model of three dense
 layers: one without otel_drift, one with, one with spans too, and a second one without, which says
-what the measuring itself is good for. Clients of our own keep a few connections open, on which each
-sends its next request when the one before has been answered.
+what the measuring itself is good for. Clients of our own keep a few connections open, and there are
+two loads:
+
+- *steady*: requests come at random times (Poisson), so many a second as make about 10,000
+  predictions. Each is timed from when it was due, whether or not a connection was free.
+- *saturated*: each connection sends its next request when the one before has been answered. The
+  server never rests, so that whatever else it does is felt by its clients in full.
 
 The servers take turns in blocks of a second or two, in an order that is shuffled anew each time,
 and those that do not have their turn are stopped (SIGSTOP): what a server does beside its requests,
@@ -24,6 +29,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import itertools
 import os
 import platform
 import random
@@ -47,7 +53,9 @@ SERVERS = ("without", "with", "with spans", "without again")
 BACKENDS = ("torch", "jax", "tensorflow")
 ROWS, FEATURES, CLASSES = 32, 64, 10
 CONNECTIONS = 4
-REQUESTS_A_BLOCK = 2_000
+LOADS = {"steady": 312.5, "saturated": None}
+"""Requests a second; None for as many as are answered."""
+REQUESTS_A_BLOCK = {"steady": 625, "saturated": 2_000}
 WARM_UP = 400
 COLLECT_SECONDS = 5.0
 QUANTILES = (0.5, 0.99, 0.999)
@@ -191,13 +199,18 @@ class Served:
         self._process.wait()
 
 
-async def client(port: int, requests: int, body: bytes) -> list[float]:
-    """Send requests on one connection, one after another; give their seconds."""
+async def client(port: int, due: Iterator[float | None], body: bytes) -> list[float]:
+    """Send requests on one connection, each when it is due; give their seconds."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     head = f"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
     message, took = head.encode() + body, list[float]()
-    for _ in range(requests):
+    for at in due:
         start = perf_counter()
+        if at is not None and start < at:
+            await asyncio.sleep(at - start)
+            start = perf_counter()  # that it wakes late is no fault of the server
+        elif at is not None:
+            start = at
         writer.write(message)
         answer = await reader.readuntil(b"\r\n\r\n")
         assert answer.startswith(b"HTTP/1.1 200"), answer
@@ -209,17 +222,22 @@ async def client(port: int, requests: int, body: bytes) -> list[float]:
     return took
 
 
-async def load(port: int, requests: int) -> list[float]:
-    """Send requests on several connections; give their seconds."""
+async def load(port: int, requests: int, rate: float | None, seed: int) -> list[float]:
+    """Send requests on several connections, so many a second; give their seconds."""
+    rng = np.random.default_rng(seed)
     x = np.random.default_rng(1).normal(size=(ROWS, FEATURES)).astype("float32")
-    each = requests // CONNECTIONS
-    answered = await asyncio.gather(*(client(port, each, x.tobytes()) for _ in range(CONNECTIONS)))
+    gaps = [None] * requests if rate is None else rng.exponential(1 / rate, requests)
+    begin = perf_counter()
+    times = gaps if rate is None else (begin + np.cumsum(gaps)).tolist()
+    due: Iterator[float | None] = iter(times)  # whichever connection is free takes the next
+    clients = (client(port, due, x.tobytes()) for _ in range(CONNECTIONS))
+    answered = await asyncio.gather(*clients)
     return [seconds for one in answered for seconds in one]
 
 
-def measure(backend: str, rounds: int) -> dict[str, list[list[float]]]:
-    """Give the milliseconds of each server's requests, block by block."""
-    found: dict[str, list[list[float]]] = {kind: [] for kind in SERVERS}
+def measure(backend: str, rounds: int) -> dict[str, dict[str, list[list[float]]]]:
+    """Give the milliseconds of each server's requests under each load, block by block."""
+    found = {name: {kind: list[list[float]]() for kind in SERVERS} for name in LOADS}
     with ExitStack() as stack:
         receiver = stack.enter_context(receiving())
         servers: dict[str, Served] = {}
@@ -229,20 +247,22 @@ def measure(backend: str, rounds: int) -> dict[str, list[list[float]]]:
         for server in servers.values():
             server.wait()
         order, shuffle = list(SERVERS), random.Random(1).shuffle
-        for turn in range(rounds + 1):
+        # One load after the other: what one has left to do is not done under the other.
+        for name, turn in itertools.product(LOADS, range(rounds + 1)):
+            requests = REQUESTS_A_BLOCK[name] if turn else WARM_UP
             shuffle(order)
             for kind in order:
                 servers[kind].go_on()
-                block = asyncio.run(load(servers[kind].port, REQUESTS_A_BLOCK if turn else WARM_UP))
+                block = asyncio.run(load(servers[kind].port, requests, LOADS[name], turn))
                 servers[kind].stop()
                 if turn:
-                    found[kind].append([1e3 * seconds for seconds in block])
+                    found[name][kind].append([1e3 * seconds for seconds in block])
         assert Forgetting.received, "nothing was exported"
     return found
 
 
-def rows(backend: str, blocks: dict[str, list[list[float]]]) -> list[str]:
-    """Give the lines of one backend: quantiles, and ratios with their intervals."""
+def rows(of: str, blocks: dict[str, list[list[float]]]) -> list[str]:
+    """Give the lines of one backend and load: quantiles, and ratios with their intervals."""
     taken = {kind: np.array(one) for kind, one in blocks.items()}
     first = taken[SERVERS[0]]
     random_rounds = np.random.default_rng(1).integers(0, len(first), (DRAWS, len(first)))
@@ -261,7 +281,7 @@ def rows(backend: str, blocks: dict[str, list[list[float]]]) -> list[str]:
             ]
         else:
             cells += [""] * len(QUANTILES)
-        lines.append(f"| {backend} | {kind} | {one.size:,} | {' | '.join(cells)} |")
+        lines.append(f"| {of} | {kind} | {one.size:,} | {' | '.join(cells)} |")
     return lines
 
 
@@ -278,22 +298,23 @@ def main() -> None:
         serve(options.serve, options.receiver)
         return
     whole = not (options.quick or options.backends or options.rounds)
-    rounds = options.rounds or (4 if options.quick else 20)
+    rounds = options.rounds or (4 if options.quick else 14)
     lines = [
         "# What the clients of a server feel",
         "",
         "Command: `python benchmarks/serving.py`. Milliseconds of a request of "
-        f"{ROWS} rows, {CONNECTIONS} connections, {rounds} blocks of {REQUESTS_A_BLOCK:,} requests "
+        f"{ROWS} rows, {CONNECTIONS} connections, {rounds} blocks of each load "
         f"for each server; ratios with 95 % intervals. {os.cpu_count()} processors, Python "
         f"{platform.python_version()}. Its docstring says how it is measured.",
         "",
-        "| backend | otel_drift | requests | p50 | p99 | p99.9 | p50, ratio | p99, ratio "
+        "| backend | load | otel_drift | requests | p50 | p99 | p99.9 | p50, ratio | p99, ratio "
         "| p99.9, ratio |",
-        "|---|---|---:|---:|---:|---:|---:|---:|---:|",
+        "|---|---|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for backend in options.backends or (["jax"] if options.quick else BACKENDS):
-        lines += rows(backend, measure(backend, rounds))
-        print("\n".join(lines[-len(SERVERS) :]), file=sys.stderr, flush=True)
+        for name, blocks in measure(backend, rounds).items():
+            lines += rows(f"{backend} | {name}", blocks)
+        print("\n".join(lines[-2 * len(SERVERS) :]), file=sys.stderr, flush=True)
     text = "\n".join(lines) + "\n"
     print(text)
     if whole:

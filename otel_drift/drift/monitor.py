@@ -349,7 +349,8 @@ class DriftMonitor:
             if isinstance(entry, float):
                 marks.append((labels, entry))
                 continue
-            calls.append(self._first_of_units(*entry) if isinstance(entry, tuple) else entry)
+            call = self._first_of_units(*entry) if isinstance(entry, tuple) else entry
+            calls.append(call)
             labels += len(calls[-1])
             if labels >= most:
                 break

@@ -150,7 +150,7 @@ class Cells:
         cells = len(self._proportions)
         places = np.arange(len(counts))[:, None] * cells + self._index
         found = np.bincount(places.ravel(), counts.ravel(), len(counts) * cells)
-        return found.reshape(-1, cells)
+        return found.reshape(-1, cells).astype(np.float64)
 
 
 def _pooled(values: NDArray[Any], index: NDArray[np.intp], cells: int) -> NDArray[np.float64]:
