@@ -134,7 +134,7 @@ class Backlog:
             method.full()
             _, touched = self._slice(HELP, SECONDS_TO_HELP)
             for one in touched:
-                for _ in one.works(at_leisure=False):
+                for _ in one.works(at_leisure=True):
                     pass
 
     def work_off(self, *, at_leisure: bool = False) -> None:
