@@ -13,6 +13,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -136,18 +137,47 @@ class Episode:
     started: int | None = None
     gaps: tuple[int, ...] = ()
 
+    def __post_init__(self) -> None:
+        self._last_until()
+
+    def _last_until(self) -> None:
+        # Asked for at each alarm, of which there may be one in every chunk.
+        self.until = 0
+        """Number of predictions at which the drift is over if there is no alarm before."""
+        if self.last_alarm is not None:
+            self.until = self.last_alarm + max(QUIET, QUIET_GAPS * max(self.gaps))
+
     def active(self, prediction: int) -> bool:
         """Whether the drift of the last alarm goes on at this number of predictions."""
-        if self.last_alarm is None:
-            return False
-        return prediction - self.last_alarm < max(QUIET, QUIET_GAPS * max(self.gaps))
+        return prediction < self.until
 
     def alarm(self, prediction: int, age: int) -> int:
         """Take an alarm, and return the number of the prediction at which its drift began."""
-        if self.started is not None and self.last_alarm is not None and self.active(prediction):
+        if self.started is not None and self.last_alarm is not None and prediction < self.until:
             self.gaps = (*self.gaps, prediction - self.last_alarm)[-QUIET_GAPS:]
         else:
             self.started = prediction - min(age, prediction)
             self.gaps = (age,)
         self.last_alarm = prediction
+        self._last_until()
         return self.started
+
+    def follow(self, predictions: Sequence[int], first: int, until: int) -> int:
+        """Take alarms that follow the last one closely, from one of several on; say how many.
+
+        None is taken at `until` predictions or after. One that comes sooner than `QUIET` is of the
+        same drift, whatever was before it.
+        """
+        last, end = predictions[first - 1], first
+        while end < len(predictions):
+            now = predictions[end]
+            if now >= until or now - last >= QUIET:
+                break
+            last, end = now, end + 1
+        if end > first:
+            newest = predictions[max(first, end - QUIET_GAPS) - 1 : end]
+            gaps = (after - before for before, after in itertools.pairwise(newest))
+            self.gaps = (*self.gaps, *gaps)[-QUIET_GAPS:]
+            self.last_alarm = last
+            self._last_until()
+        return end - first

@@ -81,7 +81,25 @@ def projection_scales(q: Floats, lower: Floats, upper: Floats, start: Floats) ->
 
 def projection_scale(q: Floats, lower: Floats, upper: Floats) -> float:
     """`projection_scales` of one distribution, shape (K,)."""
-    return float(projection_scales(q[None], lower, upper, np.ones(1))[0])
+    start = np.array([_start_of(q, lower, upper)])
+    return float(projection_scales(q[None], lower, upper, start)[0])
+
+
+def _start_of(q: Floats, lower: Floats, upper: Floats) -> float:
+    """Find s of one distribution, but for rounding (a first guess).
+
+    The sum of ``clip(s q, lower, upper)`` rises with s in straight lines: each class begins to
+    rise where it leaves its lower edge and stops at its upper one.
+    """
+    edges = np.concatenate([lower, upper]) / np.tile(q, 2)
+    order = edges.argsort()
+    slopes = np.concatenate([q, -q])[order].cumsum()
+    edges = edges[order]
+    sums = np.concatenate([[lower.sum()], lower.sum() + np.cumsum(slopes[:-1] * np.diff(edges))])
+    before = max(int(np.searchsorted(sums, 1.0)) - 1, 0)
+    edge, slope = float(edges[before]), float(slopes[before])
+    left = 1.0 - float(sums[before])
+    return edge + left / slope if slope > 0 and left > 0 else max(edge, 1e-300)
 
 
 def into_band(p: Floats, lower: Floats, upper: Floats) -> Floats:

@@ -3,8 +3,9 @@
 >>> recursion = recursion_of(np.array([0.75, 0.25]))
 >>> growth = np.array([[2, 1], [2, 1], [2, 1]], np.float32)
 >>> sizes = np.full(3, 32, np.float32)
->>> [(found.row, found.evidence) for found in recursion.take(growth, sizes, threshold=150)]
-[(1, 160.0)]
+>>> reached = recursion.take(growth, sizes, threshold=150)
+>>> reached.rows, reached.evidence
+([1], [160.0])
 >>> recursion.evidence()  # from the alarm on: 0.75 of 64, and 0.25 of 32
 56.0
 
@@ -21,10 +22,11 @@ however that is cut into calls: each number has one definition, and rounding one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,22 +35,49 @@ from otel_drift.drift.segments import SEGMENT, cut
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
+Rows = NDArray[np.intp]
 
 FEW_BETS = 1_000
 """Up to so many bets are worked through in segments."""
+VERY_FEW_BETS = 64
+"""Up to so many it is quicker to work out what would follow each chunk than what follows one."""
+AT_ONCE = 2**12
+"""Numbers of a step at once where segments are looked at closely: a drift goes on, so that the next
+ones are likely to be asked for too, and NumPy takes as long for few."""
 NEARLY = 1 - 1e-3
 """Evidence is summed in float64 only where a sum in float32 comes that near to the threshold."""
 
 
-class Reached(NamedTuple):
-    """The evidence has reached the threshold."""
+Moment = tuple[Floats, Floats]
+"""R of all bets, and of each the sum of age times weight over its beginnings."""
 
-    row: int
-    """Chunk at whose end it has, of those taken."""
-    evidence: float
-    moment: Callable[[], tuple[Floats, Floats]]
-    """Gives R of all bets there, and of each the sum of age times weight over its beginnings;
-    to be asked before the next one is."""
+
+class Reached:
+    """Where the evidence has reached the threshold.
+
+    What is not asked for is not worked out: there may be an alarm in every chunk.
+    """
+
+    def __init__(self) -> None:
+        self.rows: list[int] = []
+        """Chunks at whose end it has, of those taken."""
+        self.evidence: list[float] = []
+        self._first: list[int] = []
+        self._moments: list[Callable[[int, int], Moment]] = []
+
+    def add(self, found: Iterable[tuple[int, float]], moment: Callable[[int, int], Moment]) -> None:
+        """Add alarms, and what gives R after a chunk, if that was 0 before another of them."""
+        self._first.append(len(self.rows))
+        self._moments.append(moment)
+        for row, evidence in found:
+            self.rows.append(row)
+            self.evidence.append(evidence)
+
+    def moment(self, alarm: int) -> Moment:
+        """Say what R and ages were when an alarm was raised; until more chunks are worked out."""
+        of = bisect_right(self._first, alarm) - 1
+        begun = self.rows[alarm - 1] + 1 if alarm > self._first[of] else -1
+        return self._moments[of](begun, self.rows[alarm])
 
 
 def recursion_of(weights: Floats) -> PlainRecursion | SegmentedRecursion:
@@ -87,12 +116,12 @@ class PlainRecursion:
         """Weighted mean of R."""
         return float(evidence_of(self._statistics, self._weights))
 
-    def moment(self) -> tuple[Floats, Floats]:
+    def moment(self) -> Moment:
         """R of all bets, and of each the sum of age times weight over its beginnings."""
         return self._statistics.astype(np.float64), self._aged.astype(np.float64)
 
-    def take(self, growth: Floats32, sizes: Floats32, threshold: float) -> Iterator[Reached]:
-        """Take chunks, to be run through to the end; R starts anew where it has raised an alarm.
+    def take(self, growth: Floats32, sizes: Floats32, threshold: float) -> Reached:
+        """Take chunks; R starts anew where it has raised an alarm.
 
         Parameters
         ----------
@@ -103,6 +132,7 @@ class PlainRecursion:
         threshold
             Evidence that raises an alarm.
         """
+        reached = Reached()
         statistics, aged, started = self._statistics, self._aged, np.empty_like(self._aged)
         for row, (g, size) in enumerate(zip(growth, sizes, strict=True)):
             np.add(statistics, size, out=started)
@@ -111,17 +141,19 @@ class PlainRecursion:
             np.multiply(started, size, out=started)
             np.add(aged, started, out=aged)
             if statistics.dot(self._weights32) >= threshold * NEARLY:
-                evidence = self.evidence()
+                evidence = float(evidence_of(statistics, self._weights))
                 if evidence >= threshold:
-                    yield Reached(row, evidence, partial(self._moment_before, g))
-                    statistics[:] = aged[:] = 0
+                    reached.add([(row, evidence)], partial(_kept, statistics, aged, g))
+                    statistics, aged = np.zeros((2, len(g)), np.float32)
                     continue
             np.multiply(aged, g, out=aged)
+        self._statistics, self._aged = statistics, aged
+        return reached
 
-    def _moment_before(self, g: Floats32) -> tuple[Floats, Floats]:
-        # Age times weight may be larger than what float32 holds.
-        statistics, aged = self.moment()
-        return statistics, aged * g
+
+def _kept(statistics: Floats32, aged: Floats32, g: Floats32, *_: int) -> Moment:
+    # In float64: age times weight may be larger than what float32 holds.
+    return statistics.astype(np.float64), aged.astype(np.float64) * g
 
 
 @dataclass(frozen=True)
@@ -136,15 +168,15 @@ class Segments:
     sizes: Floats32
     """(S, L)."""
     local: Floats32
-    """(S, L, B): R after each chunk, of what has begun in the segment."""
+    """(S, B): R at the end, of what has begun in the segment."""
     product: Floats32
-    """(S, L, B): product of the growth since the segment started."""
+    """(S, B): product of all growth."""
+    highest: Floats32
+    """(S, B): the largest product of the growth since the segment started."""
     aged: Floats32
     """(S, B): sum of age times weight, at the end, of what has begun in the segment."""
     brought: Floats32
-    """(S, L): evidence of `local`, nearly."""
-    row: int
-    """The first chunk's number among those taken."""
+    """(S,): the largest evidence of what has begun in the segment, nearly."""
 
 
 class SegmentedRecursion:
@@ -158,6 +190,7 @@ class SegmentedRecursion:
         self._product = np.ones(len(weights), np.float32)
         self._chunks, self._elapsed = np.zeros(1, np.int64), np.zeros(1, np.float32)
         """Chunks and predictions since the start."""
+        self._ageing: tuple[Floats32, Floats32] | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that it remembers, by name."""
@@ -180,7 +213,7 @@ class SegmentedRecursion:
         """Weighted mean of R."""
         return float(evidence_of(self._statistics(), self._weights))
 
-    def moment(self) -> tuple[Floats, Floats]:
+    def moment(self) -> Moment:
         """R of all bets, and of each the sum of age times weight over its beginnings."""
         return self._statistics().astype(np.float64), self._aged(self._local_aged)
 
@@ -190,31 +223,38 @@ class SegmentedRecursion:
     def _aged(self, local_aged: Any) -> Any:
         return local_aged + self._product * (self._start_aged + self._elapsed * self._start)
 
-    def take(self, growth: Floats32, sizes: Floats32, threshold: float) -> Iterator[Reached]:
-        """Take chunks, to be run through to the end; R starts anew where it has raised an alarm."""
+    def take(self, growth: Floats32, sizes: Floats32, threshold: float) -> Reached:
+        """Take chunks; R starts anew where it has raised an alarm."""
+        reached = Reached()
         for first, end, whole in cut(len(growth), self.begun):
             take = self._take_segments if whole else self._take_chunks
-            yield from take(growth[first:end], sizes[first:end], threshold, first)
+            take(growth[first:end], sizes[first:end], threshold, first, reached)
+        return reached
 
     def _take_chunks(
-        self, growth: Floats32, sizes: Floats32, threshold: float, first: int
-    ) -> Iterator[Reached]:
+        self, growth: Floats32, sizes: Floats32, threshold: float, first: int, reached: Reached
+    ) -> None:
         """Take chunks of a segment that is not whole, one after another."""
         of_start = self._weights32 * self._start
         local, product, local_aged = self._local, self._product, self._local_aged
-        started, fresh = np.empty_like(local), np.empty_like(local)
+        fresh = np.empty_like(local)
         for row, (g, size) in enumerate(zip(growth, sizes, strict=True), first):
-            np.add(local, size, out=started)
+            np.add(local, size, out=local)
             # Everything that R sums over grows older by the chunk, what begins too.
-            np.multiply(started, size, out=fresh)
+            np.multiply(local, size, out=fresh)
             np.add(local_aged, fresh, out=local_aged)
-            np.multiply(started, g, out=local)
+            np.multiply(local, g, out=local)
             np.multiply(product, g, out=product)
             self._elapsed += size
             if local.dot(self._weights32) + product.dot(of_start) >= threshold * NEARLY:
                 evidence = self.evidence()
                 if evidence >= threshold:
-                    yield Reached(row, evidence, partial(self._moment_before, g))
+                    # In float64: age times weight may be larger than what float32 holds.
+                    then = (
+                        self._statistics().astype(np.float64),
+                        self._aged(local_aged * g.astype(float)),
+                    )
+                    reached.add([(row, evidence)], lambda *_, then=then: then)
                     of_start[:] = self._start[:] = self._start_aged[:] = 0
                     local[:] = local_aged[:] = product[:] = 0
             np.multiply(local_aged, g, out=local_aged)
@@ -225,142 +265,278 @@ class SegmentedRecursion:
             self._local[:] = self._local_aged[:] = self._chunks[:] = self._elapsed[:] = 0
             self._product[:] = 1
 
-    def _moment_before(self, g: Floats32) -> tuple[Floats, Floats]:
-        # In float64: age times weight may be larger than what float32 holds.
-        return self._statistics().astype(np.float64), self._aged(self._local_aged * g.astype(float))
-
     def _take_segments(
-        self, growth: Floats32, sizes: Floats32, threshold: float, row: int
-    ) -> Iterator[Reached]:
-        """Take whole segments: find those with alarms, and go through them."""
-        segments = composed(growth, sizes, self._weights32, row)
+        self, growth: Floats32, sizes: Floats32, threshold: float, row: int, reached: Reached
+    ) -> None:
+        """Take whole segments: pass those that cannot hold an alarm, and look at the others."""
+        segments = composed(growth, sizes, self._weights32)
+        several = max(1, AT_ONCE // growth.shape[1])
         count = len(segments.sizes)
-        first, ahead = 0, count
+        first, ahead, closely = 0, count, None
         while first < count:
-            end = min(count, first + ahead)
-            with np.errstate(over="ignore", invalid="ignore"):
-                starts = self._starts(segments, first, end)
-                near = segments.product[first:end] @ (starts * self._weights32)[..., None]
-                near = near[..., 0] + segments.brought[first:end]
-            # Not a number where it has overflowed, after an alarm.
-            reaches = ~(near < threshold * NEARLY)
-            quiet = int(np.append(reaches.any(axis=1), True).argmax())
-            for one in range(first, first + quiet):
-                self._pass(segments, one)
-            first += quiet
-            ahead *= 2
-            if first < end:
-                restart = 0
-                rows = np.flatnonzero(reaches[quiet]).tolist()
-                for found in self._alarms(segments, first, rows, threshold):
-                    yield found
-                    restart = found.row + 1 - segments.row - first * SEGMENT
-                if restart:
-                    self._start[:], self._start_aged[:] = followed(
-                        segments.growth[first, restart:], segments.sizes[first, restart:]
-                    )
-                else:
-                    self._pass(segments, first)
+            starts = self._starts(segments, first, min(count, first + ahead))
+            quiet = self._quiet(segments, first, starts, threshold)
+            self._pass(segments, first, starts[: quiet + 1])
+            first, ahead = first + quiet, 2 * ahead
+            # A drift goes on: the next segments are looked at too, several at once.
+            while first < count:
+                if closely is None or first >= closely.end:
+                    part = slice(first, first + several)
+                    closely = Closely(segments, part, self._weights, threshold)
+                if not self._alarms(closely, first, row, reached):
+                    self._pass(segments, first, self._starts(segments, first, first + 1))
+                    first += 1
+                    break
                 first, ahead = first + 1, 1
+        self._settle()
 
     def _starts(self, segments: Segments, first: int, end: int) -> Floats32:
-        """R at the start of each segment, if there is no alarm before."""
-        starts = np.empty((end - first, len(self._start)), np.float32)
+        """R at the start of each segment and of the next, if there is no alarm."""
+        starts = np.empty((end - first + 1, len(self._start)), np.float32)
         starts[0] = self._start
-        for before, after, one in zip(starts[:-1], starts[1:], range(first, end), strict=False):
-            np.multiply(segments.product[one, -1], before, out=after)
-            np.add(segments.local[one, -1], after, out=after)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for before, after, product, local in zip(
+                *(starts[:-1], starts[1:], segments.product[first:end], segments.local[first:end]),
+                strict=True,
+            ):
+                np.multiply(product, before, out=after)
+                np.add(local, after, out=after)
         return starts
 
-    def _pass(self, segments: Segments, one: int) -> None:
-        """Go to the end of a segment without an alarm."""
-        product = segments.product[one, -1]
-        elapsed = segments.sizes[one].sum()
-        aged = product * (self._start_aged + elapsed * self._start)
-        np.add(segments.aged[one], aged, out=self._start_aged)
-        np.add(segments.local[one, -1], product * self._start, out=self._start)
+    def _quiet(self, segments: Segments, first: int, starts: Floats32, threshold: float) -> int:
+        """Count the segments before the first that may hold an alarm.
 
-    def _alarms(
-        self, segments: Segments, one: int, rows: list[int], threshold: float
-    ) -> Iterator[Reached]:
-        """Find the alarms of a segment, the first among some of its rows."""
-        for row in rows:
-            statistics = segments.local[one, row] + segments.product[one, row] * self._start
+        The evidence is never more than if what each bet brings were at its highest at once.
+        """
+        some = slice(first, first + len(starts) - 1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            highest = segments.highest[some]
+            most = np.einsum("sb,sb->s", highest, starts[:-1] * self._weights32)
+            most += segments.brought[some]
+        # Not a number where it has overflowed, after an alarm.
+        return int(np.append(~(most < threshold * NEARLY), True).argmax())
+
+    def _pass(self, segments: Segments, first: int, starts: Floats32) -> None:
+        """Go to the end of segments without an alarm, from the start of each."""
+        if len(starts) < 2:
+            return
+        self._settle()
+        some = slice(first, first + len(starts) - 1)
+        older = segments.sizes[some].sum(axis=1)[:, None] * starts[:-1]
+        for extra, product, aged in zip(
+            older, segments.product[some], segments.aged[some], strict=True
+        ):
+            np.add(self._start_aged, extra, out=extra)
+            np.multiply(product, extra, out=extra)
+            np.add(aged, extra, out=self._start_aged)
+        self._start[:] = starts[-1]
+
+    def _settle(self) -> None:
+        """Work out the ages after a segment with an alarm: in a drift they are seldom asked for."""
+        if self._ageing is not None:
+            self._start_aged[:] = followed(*self._ageing)[1]
+            self._ageing = None
+
+    def _alarms(self, closely: Closely, one: int, row: int, reached: Reached) -> bool:
+        """Find the alarms of a segment, and go to its end; if there are none, say so."""
+        place, before = one - closely.first, row + one * SEGMENT
+        found = closely.alarms(place, self._start)
+        if not found:
+            return False
+        start = self._start.copy(), self._ageing or self._start_aged.copy()
+        reached.add(
+            ((before + at, evidence) for at, evidence in found),
+            partial(_moment_of, closely, place, before, start),
+        )
+        restart = found[-1][0] + 1
+        self._start[:] = closely.end_with
+        self._ageing = closely.growth[place, restart:], closely.sizes[place, restart:]
+        return True
+
+
+def _moment_of(
+    closely: Closely,
+    one: int,
+    before: int,
+    start: tuple[Floats32, Floats32 | tuple[Floats32, Floats32]],
+    begun: int,
+    row: int,
+) -> Moment:
+    """R and its sums of ages after a chunk that raises an alarm, R being 0 before `begun`.
+
+    If that is negative the segment has started, at chunk `before`, with R and its sums of `start`.
+    """
+    growth, sizes = closely.growth[one], closely.sizes[one]
+    row, whole = row - before, begun < 0
+    begun = 0 if whole else begun - before
+    earlier = followed(growth[begun:row], sizes[begun:row])
+    # In float64: age times weight may be larger than what float32 holds.
+    last = slice(row, row + 1)
+    statistics, aged = followed(
+        growth[last].astype(np.float64),
+        sizes[last],
+        *(one.astype(np.float64) for one in earlier),
+    )
+    if whole:
+        at_start, ageing = start
+        start_aged = followed(*ageing)[1] if isinstance(ageing, tuple) else ageing
+        elapsed = sizes[: row + 1].sum(dtype=np.float64)
+        product = closely.product[one, row].astype(np.float64)
+        statistics += product * at_start
+        aged += product * (start_aged + elapsed * at_start)
+    return statistics, aged
+
+
+class Closely:
+    """Several segments, in each of which there may be alarms, chunk by chunk.
+
+    Parameters
+    ----------
+    segments, part
+        Which of them.
+    weights, threshold
+        Of the bets, shape (B,); evidence that raises an alarm.
+    """
+
+    def __init__(self, segments: Segments, part: slice, weights: Floats, threshold: float) -> None:
+        self.first = part.start
+        self.growth, self.sizes = segments.growth[part], segments.sizes[part]
+        self._weights, self._weights32 = weights, weights.astype(np.float32)
+        self._threshold = threshold
+        self._restarts: tuple[Rows, Floats, Floats32] | None = None
+        self.end_with: Floats32 | float = 0.0
+        """R at the end of the segment whose alarms were found last."""
+        self.local, self.product = np.empty((2, *self.growth.shape), np.float32)
+        local, product = np.float32(0), np.float32(1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            for row in range(SEGMENT):
+                local = np.add(local, self.sizes[:, row, None], out=self.local[:, row])
+                np.multiply(local, self.growth[:, row], out=local)
+                product = np.multiply(product, self.growth[:, row], out=self.product[:, row])
+            self._brought = self.local @ self._weights32
+
+    @property
+    def end(self) -> int:
+        """The first segment after these."""
+        return self.first + len(self.sizes)
+
+    def alarms(self, one: int, start: Floats32) -> list[tuple[int, float]]:
+        """Find the chunks of a segment that raise an alarm, and the evidence at each."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            near = self.product[one] @ (start * self._weights32) + self._brought[one]
+        for row in np.flatnonzero(~(near < self._threshold * NEARLY)).tolist():
+            statistics = self.local[one, row] + self.product[one, row] * start
             evidence = float(evidence_of(statistics, self._weights))
-            if evidence >= threshold:
-                moment = partial(self._moment, segments, one, 0, row)
-                yield Reached(segments.row + one * SEGMENT + row, evidence, moment)
-                yield from self._alarms_after(segments, one, row + 1, threshold)
-                return
+            if evidence >= self._threshold:
+                few = len(start) <= VERY_FEW_BETS
+                after = self._looked_up if few else self._followed
+                return [(row, evidence), *after(one, row + 1)]
+        return []
 
-    def _alarms_after(
-        self, segments: Segments, one: int, restart: int, threshold: float
-    ) -> Iterator[Reached]:
-        """Find the alarms of a segment in which R is 0 before chunk `restart`.
+    def _looked_up(self, one: int, restart: int) -> Iterator[tuple[int, float]]:
+        """Find the alarms after one, among those that each chunk would be followed by."""
+        if self._restarts is None:
+            self._restarts = restarts(self.growth, self.sizes, self._weights, self._threshold)
+        reached, evidence, statistics = self._restarts
+        reached, evidence = reached[:, one].tolist(), evidence[:, one].tolist()
+        while restart < SEGMENT and reached[restart] < SEGMENT:
+            row = reached[restart]
+            yield row, evidence[restart]
+            restart = row + 1
+        self.end_with = statistics[restart, one] if restart < SEGMENT else 0.0
+
+    def _followed(self, one: int, restart: int) -> Iterator[tuple[int, float]]:
+        """Find the alarms after one, chunk by chunk.
 
         In a heavy drift every chunk raises an alarm by itself: that is worked out for all at once.
         """
-        growth, sizes = segments.growth[one], segments.sizes[one]
-        alone = growth[restart:] * sizes[restart:, None]
-        of_alone = evidence_of(alone, self._weights).tolist()
-        first, before = restart, segments.row + one * SEGMENT
-        now = alone[0] if len(alone) else None
-        for row, evidence in enumerate(of_alone, first):
-            if row == restart:
-                if evidence < threshold:
-                    now = alone[row - first]
+        growth, sizes = self.growth[one], self.sizes[one].tolist()
+        alone = growth[restart:] * self.sizes[one, restart:, None]
+        by_itself = evidence_of(alone, self._weights).tolist()
+        begun, now = restart, np.zeros_like(growth[0])
+        for row, evidence in enumerate(by_itself, restart):
+            if row == begun:
+                now = alone[row - restart]
             else:
-                now = (now + sizes[row]) * growth[row]
+                np.add(now, sizes[row], out=now)
+                np.multiply(now, growth[row], out=now)
                 evidence = float(now.dot(self._weights32))
-                if evidence >= threshold * NEARLY:
+                if evidence >= self._threshold * NEARLY:
                     evidence = float(evidence_of(now, self._weights))
-            if evidence >= threshold:
-                moment = partial(self._moment, segments, one, restart, row)
-                yield Reached(before + row, evidence, moment)
-                restart = row + 1
-
-    def _moment(self, segments: Segments, one: int, begun: int, row: int) -> tuple[Floats, Floats]:
-        """R and its sums of ages after a chunk that raises an alarm, R being 0 before `begun`."""
-        growth, sizes = segments.growth[one], segments.sizes[one]
-        before = followed(growth[begun:row], sizes[begun:row])
-        # In float64: age times weight may be larger than what float32 holds.
-        last = slice(row, row + 1)
-        statistics, aged = followed(
-            growth[last].astype(np.float64),
-            sizes[last],
-            *(one.astype(np.float64) for one in before),
-        )
-        if not begun:
-            elapsed = sizes[: row + 1].sum(dtype=np.float64)
-            product = segments.product[one, row].astype(np.float64)
-            statistics += product * self._start
-            aged += product * (self._start_aged + elapsed * self._start)
-        return statistics, aged
+            if evidence >= self._threshold:
+                yield row, evidence
+                begun = row + 1
+        self.end_with = now if begun < SEGMENT else 0.0
 
 
-def composed(growth: Floats32, sizes: Floats32, weights: Floats32, row: int) -> Segments:
+def restarts(
+    growth: Floats32, sizes: Floats32, weights: Floats, threshold: float
+) -> tuple[Rows, Floats, Floats32]:
+    """Say of each chunk when R, if it were 0 before it, would raise the next alarm.
+
+    After an alarm nothing counts that was before it. So what follows one in a segment can be
+    worked out before it is known whether there is one: for all chunks of all segments at once, and
+    in a heavy drift, where nearly every chunk raises an alarm, those that have are soon left out.
+
+    Parameters
+    ----------
+    growth, sizes
+        Shape (S, L, B) and (S, L).
+
+    Returns
+    -------
+    reached, evidence
+        The chunk of its segment at which it would, L if at none, and the evidence there, (L, S).
+    statistics
+        R at the end of the segment, where it would not, shape (L, S, B).
+    """
+    count, chunks, bets = growth.shape
+    weights32 = weights.astype(np.float32)
+    statistics = np.zeros((chunks, count, bets), np.float32)
+    reached, evidences = np.full((chunks, count), chunks), np.zeros((chunks, count))
+    oldest = 0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for row in range(chunks):
+            going, waiting = statistics[oldest : row + 1], reached[oldest : row + 1]
+            np.add(going, sizes[:, row, None], out=going)
+            np.multiply(going, growth[:, row], out=going)
+            near = (going.reshape(-1, bets) @ weights32).reshape(-1, count)
+            places = np.nonzero((near >= threshold * NEARLY) & (waiting == chunks))
+            if not len(places[0]):
+                continue
+            evidence = evidence_of(going[places], weights)
+            sure = evidence >= threshold
+            begun, one = places[0][sure], places[1][sure]
+            waiting[begun, one] = row
+            evidences[begun + oldest, one] = evidence[sure]
+            # Chunks of which all have raised an alarm need not be followed on.
+            done = (waiting < chunks).all(axis=1)
+            oldest += int(np.append(done, False).argmin())
+    return reached, evidences, statistics
+
+
+def composed(growth: Floats32, sizes: Floats32, weights: Floats32) -> Segments:
     """Work out whole segments side by side."""
     growth, sizes = growth.reshape(-1, SEGMENT, growth.shape[1]), sizes.reshape(-1, SEGMENT)
-    local, product = np.empty_like(growth), np.empty_like(growth)
-    started, aged, before = (np.zeros_like(growth[:, 0]) for _ in range(3))
+    local, aged, highest, fresh = np.zeros((4, len(growth), growth.shape[2]), np.float32)
+    product = np.ones_like(local)
+    brought = np.empty((SEGMENT, len(growth)), np.float32)
     even = bool((sizes == sizes[0, 0]).all())
     # After an alarm the rest of a segment is not looked at, and may overflow.
     with np.errstate(over="ignore", invalid="ignore"):
-        for j in range(SEGMENT):
-            size = sizes[0, 0] if even else sizes[:, j, None]
-            g = growth[:, j]
-            np.add(before, size, out=started)
-            before = np.multiply(started, g, out=local[:, j])
+        for row in range(SEGMENT):
+            size = sizes[0, 0] if even else sizes[:, row, None]
+            g = growth[:, row]
+            np.add(local, size, out=local)
             # Everything that R sums over grows older by the chunk, what begins too.
-            np.multiply(started, size, out=started)
-            np.add(aged, started, out=aged)
+            np.multiply(local, size, out=fresh)
+            np.add(aged, fresh, out=aged)
             np.multiply(aged, g, out=aged)
-            if j:
-                np.multiply(product[:, j - 1], g, out=product[:, j])
-            else:
-                product[:, 0] = g
-        brought = local @ weights
-    return Segments(growth, sizes, local, product, aged, brought, row)
+            np.multiply(local, g, out=local)
+            np.multiply(product, g, out=product)
+            np.maximum(highest, product, out=highest)
+            np.dot(local, weights, out=brought[row])
+    return Segments(growth, sizes, local, product, highest, aged, brought.max(axis=0))
 
 
 def followed(growth: Any, sizes: Any, statistics: Any = None, aged: Any = None) -> tuple[Any, Any]:

@@ -479,33 +479,44 @@ class SequentialDetector:
     def _look(self, part: Part, alarms: list[Alarm]) -> None:
         """Run the recursion, and report the alarms that it raises."""
         before, sizes = self._committed, part.block.sizes
-        ends, restart = np.cumsum(sizes, dtype=np.int64).tolist(), 0
-        for row, evidence, moment in self._recursion.take(
+        reached = self._recursion.take(
             part.growth, sizes.astype(np.float32), self.average_run_length
-        ):
-            self._committed = now = before + ends[row]
-            if now >= self._explained_until or not self._episode.active(now):
+        )
+        ends, restart = np.cumsum(sizes, dtype=np.int64), 0
+        at = (before + ends[reached.rows]).tolist() if reached.rows else []
+        first = 0
+        while first < len(at):
+            self._committed = at[first]
+            if at[first] >= self._explained_until or not self._episode.active(at[first]):
+                row = reached.rows[first]
                 since = slice(restart, row + 1)
                 learnt = part.learnt[part.lesson[row]]
-                self._explained_until = 0
                 self._explained = self._explanation(
-                    learnt, *moment(), part.steps[since], sizes[since]
+                    learnt, *reached.moment(first), part.steps[since], sizes[since]
                 )
+                self._explained_until = 0
             if not restart:
                 self._walks.restart()
-            alarms.append(self._alarm(evidence))
-            restart = row + 1
-        self._committed = before + ends[-1]
+            first += self._report(at, reached.evidence, first, alarms)
+            restart = reached.rows[first - 1] + 1
+        self._committed = before + int(ends[-1])
         self._walks.take(part.steps[restart:], sizes[restart:])
 
-    def _alarm(self, evidence: float) -> Alarm:
-        """Report an alarm, with what explains it and others of its drift."""
-        now, found = self._committed, self._explained
-        age = now - self._episode.alarm(now, found.age)
+    def _report(self, at: list[int], evidence: list[float], first: int, alarms: list[Alarm]) -> int:
+        """Report alarms that share an explanation, from the first on; give how many."""
+        found = self._explained
+        began = self._episode.alarm(at[first], found.age)
         if not self._explained_until:
-            self._explained_until = now + min(max(EXPLAINED_FOR, age // 8), EXPLAINED_FOR_LONGEST)
-        self.alarms += 1
-        return Alarm(now, math.log10(evidence), age, *found[1:])
+            shared = max(EXPLAINED_FOR, (at[first] - began) // 8)
+            self._explained_until = at[first] + min(shared, EXPLAINED_FOR_LONGEST)
+        shared = self._episode.follow(at, first + 1, self._explained_until)
+        some = slice(first, first + 1 + shared)
+        alarms += [
+            Alarm(now, math.log10(one), now - began, *found[1:])
+            for now, one in zip(at[some], evidence[some], strict=True)
+        ]
+        self.alarms += 1 + shared
+        return 1 + shared
 
     def _explanation(
         self,

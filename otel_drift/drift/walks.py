@@ -78,8 +78,11 @@ class Walks:
         """Give `since` of one walk as it would be after more chunks, of shape (T,)."""
         if not len(sizes):
             return int(self.since[walk])
-        one = slice(walk, walk + 1)
-        return int(walked(steps[:, None], sizes, self.height[one], self.since[one])[1][0])
+        sums = np.cumsum(steps, dtype=np.int64)
+        last_lowest = len(sums) - 1 - int(sums[::-1].argmin())
+        if int(sums[last_lowest]) + int(self.height[walk]) > 0:
+            return int(min(float(self.since[walk]) + sizes.sum(), 2**32 - 1))
+        return int(min(sizes[last_lowest + 1 :].sum(), 2**32 - 1))
 
 
 def walked(

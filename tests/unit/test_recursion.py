@@ -46,9 +46,12 @@ def test_equals_the_definition_however_cut(kind, drift):
         recursion, found = kind(weights), []
         for start in range(0, 700, step):
             some = slice(start, start + step)
+            reached = recursion.take(growth[some], sizes[some], THRESHOLD)
             found += [
-                (start + one.row, one.evidence, *one.moment())
-                for one in recursion.take(growth[some], sizes[some], THRESHOLD)
+                (start + row, evidence, *reached.moment(alarm))
+                for alarm, (row, evidence) in enumerate(
+                    zip(reached.rows, reached.evidence, strict=True)
+                )
             ]
         assert [one[0] for one in found] == [one[0] for one in alarms]
         for one, other in zip(found, alarms, strict=True):
@@ -73,7 +76,7 @@ def test_what_rounding_may_add_is_paid():
     for kind in (PlainRecursion, SegmentedRecursion):
         recursion, exact = kind(weights), np.zeros(BETS, np.longdouble)
         for row in range(len(logs)):
-            assert not list(recursion.take(paid[row : row + 1], sizes[:1], 1e30))
+            assert not recursion.take(paid[row : row + 1], sizes[:1], 1e30).rows
             exact = (32 + exact) * np.exp(logs[row].astype(np.longdouble))
             assert (recursion.moment()[0] <= exact).all()
 
