@@ -1,11 +1,11 @@
 """A block: chunks that are worked out at once, as the bets read them.
 
->>> block = block_of_counts(np.array([[30.0, 2, 0], [0, 0, 32]]))
+>>> block = block_of_labels(np.array([7] * 30 + [5, 5] + [39] * 32), None, k=40)
 >>> block.sizes.tolist(), block.rows.tolist(), block.classes.tolist(), block.number.tolist()
-([32.0, 32.0], [0, 0, 1], [0, 1, 2], [30.0, 2.0, 32.0])
->>> half = block_of_labels(np.array([2] * 32), np.full(32, 0.5), 3)
->>> half.sizes.tolist(), half.worth.tolist(), half.number.tolist()
-([32.0], [16.0], [16.0])
+([32.0, 32.0], [0, 0, 1], [5, 7, 39], [2.0, 30.0, 32.0])
+>>> half = block_of_labels(np.array([2] * 32), np.full(32, 0.5), k=3)
+>>> half.sizes.tolist(), half.worth.tolist(), table_of(half).tolist()
+([32.0], [16.0], [[0.0, 0.0, 16.0]])
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from otel_drift.drift.chunks import CHUNK, chunk_counts
 Floats = NDArray[np.float64]
 Indices = NDArray[np.intp]
 
+NO_PLACES, NO_NUMBERS = np.zeros(0, np.intp), np.zeros(0)
 FEW_CLASSES = 32
 """Up to so many classes nearly all are seen in a chunk, and it is quicker to work out all."""
 
@@ -30,7 +31,8 @@ class Block(NamedTuple):
     rows: Indices
     classes: Indices
     number: Floats
-    """Chunk, class, and how many of it there are in it: chunk after chunk, class after class."""
+    """Chunk, class, and how many of it there are in it: chunk after chunk, class after class.
+    Empty where there is a table."""
     sizes: Floats
     """Predictions in each chunk, shape (T,)."""
     worth: Floats
@@ -48,6 +50,13 @@ class Block(NamedTuple):
 
     def counts(self, column: Indices, columns: int) -> Floats:
         """Count groups of classes, of which class k is in `column[k]`: shape (T, columns)."""
+        if self.table is not None:
+            if columns == self.table.shape[1]:
+                return self.table
+            grouped = np.zeros((len(self.table), columns))
+            for k, place in enumerate(column.tolist()):
+                grouped[:, place] += self.table[:, k]
+            return grouped
         cells = self.rows * columns + column[self.classes]
         least = len(self.sizes) * columns
         found: Any = np.bincount(cells, weights=self.number, minlength=least)
@@ -57,7 +66,7 @@ class Block(NamedTuple):
         """Give some of the chunks."""
         if end - first == len(self.sizes):
             return self
-        of = slice(*np.searchsorted(self.rows, (first, end)))
+        of = slice(*np.searchsorted(self.rows, (first, end)).tolist())
         chunks = slice(first, end)
         return Block(
             self.rows[of] - first,
@@ -72,20 +81,23 @@ class Block(NamedTuple):
 
 def block_of_counts(counts: Floats, sizes: Floats | None = None) -> Block:
     """Make a block of counts (T, K), none empty; of so many predictions, if not of the sum."""
-    rows, classes = np.nonzero(counts)
     worth: Floats = counts.sum(axis=1)
-    of = worth if sizes is None else sizes
-    table = counts if counts.shape[1] <= FEW_CLASSES else None
-    return Block(rows, classes, counts[rows, classes], of, worth, np.ones(len(counts)), table)
+    of, effect = worth if sizes is None else sizes, np.ones(len(counts))
+    if counts.shape[1] <= FEW_CLASSES:
+        return Block(NO_PLACES, NO_PLACES, NO_NUMBERS, of, worth, effect, counts)
+    rows, classes = np.nonzero(counts)
+    return Block(rows, classes, counts[rows, classes], of, worth, effect, None)
 
 
-def block_of_labels(labels: NDArray[np.int64], worth: Floats, k: int) -> Block:
-    """Make a block of labels, as many as whole chunks hold, and of what each counts as."""
+def block_of_labels(labels: NDArray[np.int64], worth: Floats | None, k: int) -> Block:
+    """Make a block of labels of whole chunks, and of what each label counts as, if not 1."""
     chunks = len(labels) // CHUNK
     sizes = np.full(chunks, float(CHUNK))
-    weighted = bool((worth != 1).any())
-    if weighted or k <= FEW_CLASSES:
-        return block_of_counts(chunk_counts(labels, k, worth if weighted else None), sizes)
+    if worth is not None and bool((worth != 1).any()):
+        return block_of_counts(chunk_counts(labels, k, worth), sizes)
+    if k <= FEW_CLASSES:
+        counts, ones = chunk_counts(labels, k), np.ones(chunks)
+        return Block(NO_PLACES, NO_PLACES, NO_NUMBERS, sizes, sizes, ones, counts)
     # Sorted within each chunk, classes that are seen often stand beside each other.
     ordered = np.sort(labels.reshape(chunks, CHUNK), axis=1)
     new = np.ones(ordered.shape, bool)

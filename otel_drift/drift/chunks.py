@@ -26,8 +26,8 @@ def chunk_counts(
 ) -> NDArray[np.float64]:
     """Count whole chunks of labels, each once or by its weight: shape (T, K)."""
     chunks = len(labels) // CHUNK
-    cells = labels + np.repeat(np.arange(chunks) * k, CHUNK)
-    counts = np.bincount(cells, weights, minlength=chunks * k)
+    cells = labels.reshape(chunks, CHUNK) + np.arange(0, chunks * k, k)[:, None]
+    counts = np.bincount(cells.reshape(-1), weights, minlength=chunks * k)
     return counts.reshape(chunks, k).astype(np.float64, copy=False)
 
 
@@ -61,13 +61,12 @@ def checked_labels(labels: ArrayLike, k: int) -> NDArray[np.int64]:
     values = _whole(labels, "labels")
     if values.ndim != 1:
         raise ValueError(f"labels of shape {values.shape}: must be one-dimensional, like (100,)")
-    wrong = (values < 0) | (values >= k)
-    if wrong.any():
-        place = int(wrong.argmax())
+    if values.size and not 0 <= int(values.min()) <= int(values.max()) < k:
+        place = int(((values < 0) | (values >= k)).argmax())
         raise ValueError(
             f"labels[{place}]={values[place]}: must be a whole number from 0 to {k - 1}"
         )
-    return values.astype(np.int64)
+    return values.astype(np.int64, copy=False)
 
 
 def checked_counts(counts: ArrayLike, k: int) -> NDArray[Any]:

@@ -157,22 +157,23 @@ class RecentBlocks:
         eight blocks a step, finds the direction with the largest variance.
         """
         ratios: list[Floats] = []
-        start = 0
+        standardised, start = standardise(blocks), 0
         while start < len(blocks):
-            some = blocks[start : start + TURNED_BY - int(self._numbers[2])]
+            end = start + TURNED_BY - int(self._numbers[2])
+            some = Standardised(*(one[start:end] for one in standardised))
             ratio, turned = along(some, self._direction.astype(np.float64))
             ratios.append(ratio)
             # Rounded one by one, so that it does not matter how a stream is cut.
             steps = [self._turning, *turned.astype(np.float32)]
             self._turning[:] = np.add.accumulate(steps, axis=0)[-1]
-            self._numbers[2] = (self._numbers[2] + len(some)) % TURNED_BY
+            self._numbers[2] = (self._numbers[2] + len(turned)) % TURNED_BY
             if not self._numbers[2]:
                 # Where all stretches are the same there is nothing to turn to but rounding errors,
                 # whose squares may be 0.
                 if np.abs(self._turning).max() > NOTHING_SEEN:
                     self._direction[:] = self._turning / np.linalg.norm(self._turning)
                 self._turning[:] = 0
-            start += len(some)
+            start += len(turned)
         return np.concatenate(ratios)
 
 
@@ -200,13 +201,33 @@ def dispersion(blocks: Floats) -> tuple[Floats, Floats]:
     return seen, np.where(totals > 0, (1 - shares) * left, 0.0)
 
 
-def along(blocks: Floats, direction: Floats) -> tuple[Floats, Floats]:
+class Standardised(NamedTuple):
+    """Blocks, as they are compared along a direction."""
+
+    deviation: Floats
+    """Counts less what is expected of them, over the root of that, shape (blocks, stretches, K)."""
+    roots: Floats
+    """Roots of the shares of the classes, shape (blocks, K)."""
+    left: Floats
+    """Degrees of freedom in one direction, shape (blocks,)."""
+
+
+def standardise(blocks: Floats) -> Standardised:
+    """Standardise class counts of blocks, shape (blocks, stretches, K)."""
+    sizes = blocks.sum(axis=2, keepdims=True)
+    n = sizes.sum(axis=1, keepdims=True)
+    totals = blocks.sum(axis=1, keepdims=True)
+    expected = sizes * (totals / n)
+    deviation = (blocks - expected) / np.sqrt(np.maximum(expected, 1e-9))
+    left = ((n - sizes) / np.maximum(n - 1, 1)).sum(axis=(1, 2))
+    return Standardised(deviation, np.sqrt(totals[:, 0] / n[:, :, 0]), left)
+
+
+def along(blocks: Standardised, direction: Floats) -> tuple[Floats, Floats]:
     """Compare the stretches of each block along one direction.
 
     Parameters
     ----------
-    blocks
-        Class counts, shape (blocks, stretches, K).
     direction
         Of length 1, in classes standardised by the root of what is expected of each; shape (K,).
 
@@ -216,17 +237,11 @@ def along(blocks: Floats, direction: Floats) -> tuple[Floats, Floats]:
         Variance along the direction over that of independent predictions, shape (blocks,), 1 where
         the block says nothing of it; and the direction multiplied by the covariance, (blocks, K).
     """
-    sizes = blocks.sum(axis=2, keepdims=True)
-    n = sizes.sum(axis=1, keepdims=True)
-    expected = sizes * (blocks.sum(axis=1, keepdims=True) / n)
-    deviation = (blocks - expected) / np.sqrt(np.maximum(expected, 1e-9))
-    projected = deviation @ direction
-    roots = np.sqrt(blocks.sum(axis=1) / n[:, :, 0])
-    left = ((n - sizes) / np.maximum(n - 1, 1)).sum(axis=(1, 2))
-    free = (1 - (roots @ direction) ** 2) * left
-    ratios = np.ones(len(blocks))
+    projected = blocks.deviation @ direction
+    free = (1 - (blocks.roots @ direction) ** 2) * blocks.left
+    ratios = np.ones(len(free))
     np.divide((projected**2).sum(axis=1), free, out=ratios, where=free > LITTLE_FREEDOM)
-    return ratios, np.einsum("bs,bsk->bk", projected, deviation)
+    return ratios, np.einsum("bs,bsk->bk", projected, blocks.deviation)
 
 
 def first_direction(k: int) -> Floats:
@@ -249,11 +264,12 @@ def largest_directions(blocks: Floats) -> Floats:
     if len(blocks) < 2 * BLOCKS_OF_ONE_CLASS:
         return ratios
     for shown, looked_at in ((0, 1), (1, 0)):
+        showing = standardise(blocks[shown::2])
         direction = first_direction(blocks.shape[2])
         for _ in range(POWER_STEPS):
-            turned = along(blocks[shown::2], direction)[1].sum(axis=0)
+            turned = along(showing, direction)[1].sum(axis=0)
             direction = turned / max(float(np.linalg.norm(turned)), 1e-300)
-        ratios[looked_at::2] = along(blocks[looked_at::2], direction)[0]
+        ratios[looked_at::2] = along(standardise(blocks[looked_at::2]), direction)[0]
     return ratios
 
 
@@ -299,11 +315,18 @@ def clear(rows: Floats) -> Floats:
     rows
         `block_ratios` of blocks that follow each other, shape (..., blocks, 4 + K).
     """
+    return _clear_of(rows.shape[-2], _median(rows))
+
+
+def _median(rows: Floats) -> Floats:
+    """Median over the blocks; `np.median` takes longer, as it looks for NaN."""
     blocks = rows.shape[-2]
     if blocks % 2:
-        middle = np.partition(rows, blocks // 2, axis=-2)[..., blocks // 2, :]
-    else:
-        middle = np.median(rows, axis=-2)
+        return np.partition(rows, blocks // 2, axis=-2)[..., blocks // 2, :]
+    return np.median(rows, axis=-2)
+
+
+def _clear_of(blocks: int, middle: Floats) -> Floats:
     together, freedom = middle[..., 0], middle[..., 1]
     of_all = together > by_chance(blocks, freedom, BY_CHANCE)
     found = np.where(of_all, together / chi_square_median(freedom), 1.0)
@@ -322,12 +345,11 @@ def shown_by(rows: Floats) -> Floats:
     rows
         As of `clear`.
     """
-    blocks, found = rows.shape[-2], clear(rows)
-    possible = found
+    blocks, middle = rows.shape[-2], _median(rows)
+    possible = found = _clear_of(blocks, middle)
     if blocks < REMEMBERED:
-        limit = by_chance(blocks, np.median(rows[..., 1], axis=-1), BY_CHANCE)
-        possible = np.where(found > 1, found, limit)
-    return np.array([found, possible, np.median(rows[..., 2], axis=-1)])
+        possible = np.where(found > 1, found, by_chance(blocks, middle[..., 1], BY_CHANCE))
+    return np.array([found, possible, middle[..., 2]])
 
 
 def by_chance(blocks: int, freedom: Any, probability: float) -> Any:

@@ -203,19 +203,31 @@ class ShortLessons:
         learnt, keep, seen = (
             values.reshape(-1, SEGMENT, *values.shape[1:]) for values in (learnt, keep, seen)
         )
+        if (keep == keep[0, 0]).all():  # in rows of all memories and classes NumPy is quicker
+            keep = np.broadcast_to(keep[:1], (1, SEGMENT, *learnt.shape[2:])).copy()
         kept = np.empty_like(keep)
         local, factor = np.zeros_like(learnt[:, 0]), np.ones_like(keep[:, 0])
         for j in range(SEGMENT):
             local = np.multiply(local, keep[:, j], out=learnt[:, j])
             np.add(local, seen[:, j], out=local)
             factor = np.multiply(factor, keep[:, j], out=kept[:, j])
-        for one, factors in zip(learnt, kept, strict=True):
-            one += factors * self._start
-            self._start[:] = one[-1]
+        starts = np.empty_like(learnt[:, 0])
+        for before, one, factors in zip(
+            starts, learnt, np.broadcast_to(kept, (len(learnt), *kept.shape[1:])), strict=True
+        ):
+            before[:] = self._start
+            np.multiply(factors[-1], before, out=self._start)
+            np.add(one[-1], self._start, out=self._start)
+        older = np.empty_like(starts)
+        for j in range(SEGMENT):
+            np.multiply(starts, kept[:, j], out=older)
+            np.add(learnt[:, j], older, out=learnt[:, j])
 
 
 def seen_in(block: Block, lesson: Indices, k: int) -> Floats:
     """Count what lessons hold, dependent predictions as fewer: shape (lessons, K)."""
+    if block.table is not None:  # each chunk is a lesson
+        return block.table / block.effect[:, None]
     cells = lesson[block.rows] * k + block.classes
     number = block.number / block.effect[block.rows]
     least = (int(lesson[-1]) + 1) * k

@@ -241,6 +241,8 @@ class SequentialDetector:
             detector is then as it was.
         """
         new = checked_labels(labels, len(self._base))
+        if self._calls is None:
+            return self.update_worth(new, None)
         whole = np.ones(len(new), np.int64) if lengths is None else np.asarray(lengths, np.int64)
         return self.update_worth(new, self.worth(new, whole))
 
@@ -263,7 +265,7 @@ class SequentialDetector:
         of_calls = np.asarray(lengths, np.int64)
         return np.repeat(1 / self._calls.update(labels, of_calls), of_calls)
 
-    def update_worth(self, labels: NDArray[np.int64], worth: Floats) -> tuple[Alarm, ...]:
+    def update_worth(self, labels: NDArray[np.int64], worth: Floats | None) -> tuple[Alarm, ...]:
         """Take labels that count as `worth` has said, in pieces of any size.
 
         Parameters
@@ -271,17 +273,25 @@ class SequentialDetector:
         labels
             Whole numbers from 0 to K - 1 in stream order, shape (n,): not checked.
         worth
-            What each counts as, above 0 and at most 1, shape (n,).
+            What each counts as, above 0 and at most 1, shape (n,); None is 1 throughout.
         """
-        stream = np.concatenate([self._pending, labels])
-        weights = np.concatenate([self._pending_weights, worth])
-        whole = len(stream) - len(stream) % CHUNK
-        self._pending, self._pending_weights = stream[whole:].copy(), weights[whole:].copy()
+        if worth is None and self._calls is not None:
+            worth = np.ones(len(labels))
+        if len(self._pending):
+            labels = np.concatenate([self._pending, labels])
+            if worth is not None:
+                worth = np.concatenate([self._pending_weights, worth])
+        whole = len(labels) - len(labels) % CHUNK
+        self._pending = labels[whole:].copy()
+        self._pending_weights = (
+            np.ones(len(self._pending)) if worth is None else worth[whole:].copy()
+        )
         alarms: list[Alarm] = []
-        rows = self._rows() * CHUNK
+        k, rows = len(self._base), self._rows() * CHUNK
         for start in range(0, whole, rows):
             part = slice(start, min(whole, start + rows))
-            self._commit(block_of_labels(stream[part], weights[part], len(self._base)), alarms)
+            weights = None if worth is None else worth[part]
+            self._commit(block_of_labels(labels[part], weights, k), alarms)
         return tuple(alarms)
 
     def update_counts(self, counts: ArrayLike) -> tuple[Alarm, ...]:
