@@ -61,12 +61,18 @@ from otel_drift.drift.alarm import (
 from otel_drift.drift.band import DEFAULT_TOLERANCE
 from otel_drift.drift.bets import ARGUMENT_ROUNDING, fixed_bets, walks_of, weights_of
 from otel_drift.drift.block import Block, block_of_counts, block_of_labels
-from otel_drift.drift.brought import bringing
+from otel_drift.drift.brought import bringing, grown
 from otel_drift.drift.calls import CallDependence
 from otel_drift.drift.chunks import CHUNK, checked_counts, checked_labels
 from otel_drift.drift.design_effect import LiveDesignEffect
 from otel_drift.drift.dispersion import cells_of
-from otel_drift.drift.learnt import LearntBets, learnt_bets, memories_of
+from otel_drift.drift.learnt import (
+    MANY_CLASSES,
+    MAXIMUM_LESSON,
+    LearntBets,
+    learnt_bets,
+    memories_of,
+)
 from otel_drift.drift.projection import into_band
 from otel_drift.drift.recursion import recursion_of
 from otel_drift.drift.reference import ReferenceDistribution
@@ -167,10 +173,8 @@ class SequentialDetector:
         self._calls, self._dependence = _dependence(self._base, baseline.variation, calls)
         self._walking, self._walk_of = walks_of(self._fixed)
         self._walks = Walks(len(self._walking))
-        self._bringing = bringing(self._fixed)
-        self._bringing_walks = bringing(
-            self._fixed, self._walking[self._walking < self._fixed.size]
-        )
+        of_fixed = self._walking[self._walking < self._fixed.size]
+        self._bringing = bringing(self._fixed, of_fixed, self._ceiling)
 
         self.alarms = 0
         self._committed = 0
@@ -434,8 +438,11 @@ class SequentialDetector:
         }
 
     def _rows(self) -> int:
-        """Chunks taken at once."""
-        return max(SEGMENT, 2 * BLOCK // len(self._weights))
+        """Chunks taken at once: fewer where more is learnt of each."""
+        learnt = len(self._weights)
+        if len(self._base) >= MANY_CLASSES:
+            learnt //= MAXIMUM_LESSON
+        return max(SEGMENT, 2 * BLOCK // learnt)
 
     def _commit(self, block: Block, alarms: list[Alarm]) -> None:
         """Take chunks, none empty."""
@@ -472,19 +479,14 @@ class SequentialDetector:
         leak = np.maximum(self.average_run_length / 100, MINIMUM_LEAK * design_effect)
         taken_off = (block.sizes / leak + ROUNDING)[:, None]
 
-        def grown(logs: Floats, chunks: Any) -> Floats32:
-            growth = np.subtract(logs, taken_off[chunks]).astype(np.float32)
-            np.minimum(growth, self._ceiling, out=growth)
-            return np.exp(growth, out=growth)
-
+        fixed, walks = self._fixed.size, len(self._walking)
         logs = self._learnt.log_products(part.learnt, part.lesson, block)
         logs -= ARGUMENT_ROUNDING * np.abs(logs)
-        self._bringing.write(block, grown, part.growth[:, : self._fixed.size])
-        self._bringing_walks.write(
-            block, lambda logs, _: steps_of(logs), part.steps[:, : -logs.shape[1]]
-        )
-        part.growth[:, self._fixed.size :] = grown(logs, slice(None))
-        part.steps[:, -logs.shape[1] :] = steps_of(logs)
+        own = walks - logs.shape[1]
+        self._bringing.write(block, taken_off, part.growth[:, :fixed], part.steps[:, :own])
+        part.steps[:, own:] = steps_of(logs)
+        logs -= taken_off
+        grown(logs, self._ceiling, part.growth[:, fixed:])
 
     def _look(self, part: Part, alarms: list[Alarm]) -> None:
         """Run the recursion, and report the alarms that it raises."""

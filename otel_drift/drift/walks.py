@@ -25,6 +25,7 @@ STEPS = 2**16
 """Steps in one nat."""
 LARGEST = 120.0
 """Nats that one chunk counts for at the most: sums of a stretch stay in 32 bits."""
+ROUNDER = 1.5 * 2**52 / STEPS
 PLACES = 4
 STRETCH = 2**PLACES
 """Chunks that are summed one after another, many stretches side by side."""
@@ -32,10 +33,18 @@ STRETCH = 2**PLACES
 
 def steps_of(logs: NDArray[np.floating]) -> Steps:
     """Round logarithms to steps."""
-    steps = np.multiply(logs, STEPS)
-    np.maximum(steps, -LARGEST * STEPS, out=steps)
-    np.minimum(steps, LARGEST * STEPS, out=steps)
-    return np.rint(steps, out=steps).astype(np.int32)
+    limited = np.maximum(logs, -LARGEST)
+    np.minimum(limited, LARGEST, out=limited)
+    return rounded(limited, out=limited).astype(np.int32)
+
+
+def rounded(logs: NDArray[np.float64], out: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Round logarithms up to `LARGEST` to steps: the lower 32 bits of what is returned.
+
+    Numbers from 2^52 to 2^53 are whole. So what is added to 1.5 times 2^52 is rounded to a whole
+    number, half to even, which the last bits of the sum are; divided by `STEPS`, to whole steps.
+    """
+    return np.add(logs, ROUNDER, out=out).view(np.int64)
 
 
 class Walks:
