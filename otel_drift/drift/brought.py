@@ -29,12 +29,14 @@ from numpy.typing import NDArray
 
 from otel_drift.drift.bets import FixedBets
 from otel_drift.drift.block import FEW_CLASSES, Block, table_of
-from otel_drift.drift.walks import LARGEST, Steps, rounded, steps_of
+from otel_drift.drift.walks import LARGEST, SeenSteps, Steps, rounded, steps_of
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
 Indices = NDArray[np.intp]
 
+SPARSE_FROM = 16
+"""Chunks from which on it is quicker to look at walks only where their class is seen."""
 AT_ONCE = 2**14
 """Logarithms worked out at once: few enough for a cache."""
 
@@ -127,16 +129,25 @@ class OfClassesSeen:
         self._pair_gains = np.vstack([fixed.pair_gains, np.zeros((1, fixed.pair_gains.shape[1]))])
         self._pairs, self._pair_walks = slice(fixed.singles, None), slice(on_one, None)
         self._edged_walks = np.flatnonzero(np.isin(walking, fixed.edged))
+        self._sparse = not (self._edged_walks < on_one).any()
         self._edged_walking = np.searchsorted(fixed.edged, walking[self._edged_walks])
 
-    def write(self, block: Block, taken_off: Floats, growth: Floats32, steps: Steps) -> None:
-        """Write what chunks bring the bets. As of `OfAllClasses`."""
+    def write(
+        self, block: Block, taken_off: Floats, growth: Floats32, steps: Steps
+    ) -> SeenSteps | None:
+        """Write what chunks bring the bets. As of `OfAllClasses`.
+
+        Of many chunks the steps of walks on single classes are not written but returned.
+        """
         fixed, rows, classes = self._fixed, block.rows, block.classes
         worth, effect = block.worth[:, None], block.effect[:, None]
         # As if no class that a bet is on were seen.
         alike = slice(1) if block.even else slice(None)
         rest = worth[alike] * fixed.log_rest / effect[alike]
-        steps[:] = steps_of(rest[:, self._walking])
+        sparse = self._sparse and block.even and len(block.sizes) >= SPARSE_FROM
+        unseen = steps_of(rest[:, self._walking])
+        if not sparse:
+            steps[:] = unseen
         rest -= taken_off[alike]
         growth[:] = grown(rest, self._ceiling, np.empty(rest.shape, np.float32))
         # Bets on one class that is.
@@ -148,7 +159,9 @@ class OfClassesSeen:
             seen += worth[rows] * self._rests[classes]
         seen /= effect[rows]
         walked = np.take_along_axis(seen, self._walked[classes], axis=1)
-        steps[rows[:, None], self._walks[classes]] = steps_of(walked)
+        seen_steps = steps_of(walked)
+        if not sparse:
+            steps[rows[:, None], self._walks[classes]] = seen_steps
         seen -= taken_off[rows]
         some = grown(seen, self._ceiling, np.empty(seen.shape, np.float32))
         growth[rows[:, None], self._columns[classes]] = some
@@ -169,3 +182,7 @@ class OfClassesSeen:
             edged -= taken_off
             logs = np.empty(edged.shape, np.float32)
             growth[:, fixed.edged] = grown(edged, self._ceiling, logs)
+        if not sparse:
+            return None
+        unseen = unseen[0][self._walks]
+        return SeenSteps(len(block.sizes), unseen, rows, classes, seen_steps, steps)

@@ -78,7 +78,14 @@ from otel_drift.drift.recursion import recursion_of
 from otel_drift.drift.reference import ReferenceDistribution
 from otel_drift.drift.segments import SEGMENT
 from otel_drift.drift.variation import Variation
-from otel_drift.drift.walks import Steps, Walks, steps_of
+from otel_drift.drift.walks import (
+    SeenSteps,
+    Steps,
+    Walks,
+    chunks_of,
+    steps_of,
+    steps_of_walk,
+)
 
 Floats = NDArray[np.float64]
 Floats32 = NDArray[np.float32]
@@ -469,11 +476,10 @@ class SequentialDetector:
                 growth[:size],
                 steps[:size],
             )
-            self._work_out(part)
-            self._look(part, alarms)
+            self._look(part, self._work_out(part), alarms)
 
-    def _work_out(self, part: Part) -> None:
-        """Write what the chunks bring."""
+    def _work_out(self, part: Part) -> Steps | SeenSteps:
+        """Write what the chunks bring, and give the steps of the walks."""
         block = part.block
         design_effect = block.sizes / block.worth * block.effect
         leak = np.maximum(self.average_run_length / 100, MINIMUM_LEAK * design_effect)
@@ -483,12 +489,15 @@ class SequentialDetector:
         logs = self._learnt.log_products(part.learnt, part.lesson, block)
         logs -= ARGUMENT_ROUNDING * np.abs(logs)
         own = walks - logs.shape[1]
-        self._bringing.write(block, taken_off, part.growth[:, :fixed], part.steps[:, :own])
+        seen = self._bringing.write(block, taken_off, part.growth[:, :fixed], part.steps[:, :own])
         part.steps[:, own:] = steps_of(logs)
         logs -= taken_off
         grown(logs, self._ceiling, part.growth[:, fixed:])
+        if seen is None:
+            return part.steps
+        return seen._replace(others=part.steps[:, seen.unseen.size :])
 
-    def _look(self, part: Part, alarms: list[Alarm]) -> None:
+    def _look(self, part: Part, steps: Steps | SeenSteps, alarms: list[Alarm]) -> None:
         """Run the recursion, and report the alarms that it raises."""
         before, sizes = self._committed, part.block.sizes
         reached = self._recursion.take(
@@ -501,10 +510,12 @@ class SequentialDetector:
             self._committed = at[first]
             if at[first] >= self._explained_until or not self._episode.active(at[first]):
                 row = reached.rows[first]
-                since = slice(restart, row + 1)
                 learnt = part.learnt[part.lesson[row]]
                 self._explained = self._explanation(
-                    learnt, *reached.moment(first), part.steps[since], sizes[since]
+                    learnt,
+                    *reached.moment(first),
+                    chunks_of(steps, restart, row + 1),
+                    sizes[restart : row + 1],
                 )
                 self._explained_until = 0
             if not restart:
@@ -512,7 +523,7 @@ class SequentialDetector:
             first += self._report(at, reached.evidence, first, alarms)
             restart = reached.rows[first - 1] + 1
         self._committed = before + int(ends[-1])
-        self._walks.take(part.steps[restart:], sizes[restart:])
+        self._walks.take(chunks_of(steps, restart, len(sizes)), sizes[restart:])
 
     def _report(self, at: list[int], evidence: list[float], first: int, alarms: list[Alarm]) -> int:
         """Report alarms that share an explanation, from the first on; give how many."""
@@ -535,7 +546,7 @@ class SequentialDetector:
         learnt: Floats32,
         statistics: Floats,
         aged: Floats,
-        steps: Steps,
+        steps: Steps | SeenSteps,
         sizes: Floats,
     ) -> Explanation:
         """Say what has moved.
@@ -556,7 +567,7 @@ class SequentialDetector:
         age = float(self._weights @ aged) / total
         leading = int(evidence.argmax())
         walk = int(self._walk_of[leading])
-        reset = self._walks.since_with(walk, steps[:, walk], sizes)
+        reset = self._walks.since_with(walk, steps_of_walk(steps, walk), sizes)
         classes, probability = self._fixed.most_probable(evidence[: self._fixed.size])
         estimate = self._fixed.mixture(evidence[: self._fixed.size] / total, self._base)
         estimate += (evidence[self._fixed.size :] / total) @ learnt_bets(learnt, self._base)

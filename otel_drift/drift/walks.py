@@ -14,7 +14,7 @@ cut into calls.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,8 @@ LARGEST = 120.0
 """Nats that one chunk counts for at the most: sums of a stretch stay in 32 bits."""
 ROUNDER = 1.5 * 2**52 / STEPS
 PLACES = 4
+MARKS = 24
+"""Bits for a number of chunks, where sums have 64."""
 STRETCH = 2**PLACES
 """Chunks that are summed one after another, many stretches side by side."""
 
@@ -45,6 +47,55 @@ def rounded(logs: NDArray[np.float64], out: NDArray[np.float64]) -> NDArray[np.i
     number, half to even, which the last bits of the sum are; divided by `STEPS`, to whole steps.
     """
     return np.add(logs, ROUNDER, out=out).view(np.int64)
+
+
+class SeenSteps(NamedTuple):
+    """Steps of chunks of many classes: what is not seen brings its walks the same each time.
+
+    Of each class there are two walks, first one of each, then the other; others follow.
+    """
+
+    chunks: int
+    unseen: Steps
+    """What a chunk brings the walks of each class that it does not hold, shape (K, 2)."""
+    rows: NDArray[np.intp]
+    classes: NDArray[np.intp]
+    seen: Steps
+    """Chunk, class, and what that brings its walks, (n, 2): chunk after chunk."""
+    others: Steps
+    """Shape (T, other walks)."""
+
+    def part(self, first: int, end: int) -> SeenSteps:
+        """Give some of the chunks."""
+        of = slice(*np.searchsorted(self.rows, (first, end)).tolist())
+        return SeenSteps(
+            end - first,
+            self.unseen,
+            self.rows[of] - first,
+            self.classes[of],
+            self.seen[of],
+            self.others[first:end],
+        )
+
+    def of(self, walk: int) -> Steps:
+        """Give the steps of one walk, shape (T,)."""
+        which, k = divmod(walk, len(self.unseen))
+        if which > 1:
+            return self.others[:, walk - self.unseen.size]
+        steps = np.full(self.chunks, self.unseen[k, which])
+        here = self.classes == k
+        steps[self.rows[here]] = self.seen[here, which]
+        return steps
+
+
+def chunks_of(steps: Steps | SeenSteps, first: int, end: int) -> Steps | SeenSteps:
+    """Give the steps of some of the chunks."""
+    return steps.part(first, end) if isinstance(steps, SeenSteps) else steps[first:end]
+
+
+def steps_of_walk(steps: Steps | SeenSteps, walk: int) -> Steps:
+    """Give the steps of one walk, shape (T,)."""
+    return steps.of(walk) if isinstance(steps, SeenSteps) else steps[:, walk]
 
 
 class Walks:
@@ -70,7 +121,7 @@ class Walks:
         """Put all back to 0."""
         self.height[:] = self.since[:] = 0
 
-    def take(self, steps: Steps, sizes: NDArray[Any]) -> None:
+    def take(self, steps: Steps | SeenSteps, sizes: NDArray[Any]) -> None:
         """Add what chunks brought.
 
         Parameters
@@ -80,8 +131,18 @@ class Walks:
         sizes
             Predictions in each chunk, shape (T,).
         """
-        if len(sizes):
-            self.height[:], self.since[:] = walked(steps, sizes, self.height, self.since)
+        if not len(sizes):
+            return
+        others = slice(0, None)
+        if isinstance(steps, SeenSteps):
+            of_class, others = slice(0, steps.unseen.size), slice(steps.unseen.size, None)
+            self.height[of_class], self.since[of_class] = walked_where_seen(
+                steps, sizes, self.height[of_class], self.since[of_class]
+            )
+            steps = steps.others
+        self.height[others], self.since[others] = walked(
+            steps, sizes, self.height[others], self.since[others]
+        )
 
     def since_with(self, walk: int, steps: Steps, sizes: NDArray[Any]) -> int:
         """Give `since` of one walk as it would be after more chunks, of shape (T,)."""
@@ -137,3 +198,54 @@ def walked(
     # Where it has not been at 0, as long before the first of these chunks as it was then.
     last_at_zero = np.where(at_zero, seen[np.minimum(row, chunks - 1)], -since.astype(np.float64))
     return now, np.minimum(seen[-1] - last_at_zero, 2**32 - 1)
+
+
+def walked_where_seen(
+    steps: SeenSteps,
+    sizes: NDArray[Any],
+    height: NDArray[np.uint32],
+    since: NDArray[np.uint32],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """As `walked`, of the walks of single classes, looking only at chunks that hold the class.
+
+    Between these the sum of a walk's steps goes straight up or down. So it is at its lowest at the
+    first chunk or the last, at one that holds the class, or at the one before. The lowest sum and
+    how many chunks are left after it are kept in one number, as in `walked`.
+    """
+    last, unseen = steps.chunks - 1, steps.unseen.astype(np.int64)
+    ends = unseen * steps.chunks
+    lowest = np.minimum(_marked(unseen, last), _marked(ends, 0))
+    if len(steps.rows):
+        # Few bits are sorted sooner.
+        order = steps.classes.astype(np.uint32).argsort(kind="stable")
+        classes, rows, seen = steps.classes[order], steps.rows[order], steps.seen[order]
+        first = np.flatnonzero(np.diff(classes, prepend=-1))
+        of, group = classes[first], np.cumsum(np.diff(classes, prepend=classes[0]) != 0)
+        common = unseen[classes]
+        more = np.cumsum(seen - common, axis=0)
+        before = more[first] - (seen[first] - common[first])
+        after = more - before[group] + common * (rows + 1)[:, None]
+        left = (last - rows)[:, None]
+        found = _marked(after, left)
+        # There is no chunk before the first.
+        up_to = _marked(after - seen, left + 1)
+        np.minimum(found, up_to, out=found, where=rows[:, None] > 0)
+        found = np.minimum.reduceat(found, first, axis=0)
+        final = np.append(first[1:], len(rows)) - 1
+        ends[of] = after[final] + unseen[of] * left[final]
+        np.minimum(found, _marked(ends[of], 0), out=found)
+        np.minimum(found, _marked(unseen[of], last), out=found, where=rows[first, None] > 0)
+        lowest[of] = found
+    ends, lowest = ends.T.reshape(-1), lowest.T.reshape(-1)
+    low = (lowest >> MARKS) + height
+    at_zero = low <= 0
+    now = ends + height - np.where(at_zero, low, 0)
+    predictions = np.asarray(np.cumsum(sizes), dtype=np.float64)
+    row = last - (lowest & 2**MARKS - 1)
+    last_at_zero = np.where(at_zero, predictions[row], -since.astype(np.float64))
+    return now, np.minimum(predictions[-1] - last_at_zero, 2**32 - 1)
+
+
+def _marked(sums: NDArray[np.int64], left: Any) -> NDArray[np.int64]:
+    """Give sums with how many chunks are left in their last bits."""
+    return (sums << MARKS) + left
