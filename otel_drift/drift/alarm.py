@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from otel_drift.drift.projection import projection_scale
+from otel_drift.drift.projection import nearest_tolerated
 
 Floats = NDArray[np.float64]
 
@@ -116,12 +116,13 @@ def contributions_of(
     ``KL(q || p*) = sum_k (q_k log(q_k / p*_k) - q_k + p*_k)``, each term at least 0.
     """
     q = estimate / estimate.sum()
-    nearest = np.clip(projection_scale(q, lower, upper) * q, lower, upper)
+    nearest = nearest_tolerated(q, lower, upper)
     terms = np.maximum(q * np.log(q / nearest) - q + nearest, 0)
     total = float(terms.sum())
     shares = terms / total if total > 0 else terms
     largest = np.argsort(-shares, kind="stable")[:CONTRIBUTING_CLASSES]
-    return tuple(ClassShift(int(k), float(base[k]), float(q[k]), float(shares[k])) for k in largest)
+    columns = (largest, base[largest], q[largest], shares[largest])
+    return tuple(map(ClassShift, *(column.tolist() for column in columns)))
 
 
 @dataclass

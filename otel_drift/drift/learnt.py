@@ -51,8 +51,8 @@ CLASSES_PER_CHUNK, MAXIMUM_LESSON = 125, 8
 """Learnt bets change every chunk below 250 classes, every fourth at 500, every eighth from 1,000
 on: working them out is what costs most, and many classes are learnt slowly anyway."""
 
-AT_ONCE = 2**16
-"""Numbers worked out at once: few enough for a cache."""
+AT_ONCE = 2**17
+"""Numbers worked out at once: enough to amortise what NumPy takes to start."""
 
 
 def learnt_weights(k: int) -> tuple[float, ...]:

@@ -81,22 +81,33 @@ def projection_scales(q: Floats, lower: Floats, upper: Floats, start: Floats) ->
 
 def projection_scale(q: Floats, lower: Floats, upper: Floats) -> float:
     """`projection_scales` of one distribution, shape (K,)."""
-    start = np.array([_start_of(q, lower, upper)])
+    start = np.array([_scale(q, lower, upper)])
     return float(projection_scales(q[None], lower, upper, start)[0])
 
 
-def _start_of(q: Floats, lower: Floats, upper: Floats) -> float:
-    """Find s of one distribution, but for rounding (a first guess).
+def nearest_tolerated(q: Floats, lower: Floats, upper: Floats) -> Floats:
+    """Project one distribution, shape (K,), not rounded up: to be shown, not to be bet against."""
+    scale = _scale(q, lower, upper)
+    nearest = np.minimum(np.maximum(scale * q, lower), upper)
+    if abs(float(nearest.sum()) - 1) > 1e-9:
+        nearest = np.clip(projection_scale(q, lower, upper) * q, lower, upper)
+    return nearest
+
+
+def _scale(q: Floats, lower: Floats, upper: Floats) -> float:
+    """Find s of one distribution, but for rounding.
 
     The sum of ``clip(s q, lower, upper)`` rises with s in straight lines: each class begins to
     rise where it leaves its lower edge and stops at its upper one.
     """
-    edges = np.concatenate([lower, upper]) / np.tile(q, 2)
+    edges = np.concatenate([lower / q, upper / q])
     order = edges.argsort()
-    slopes = np.concatenate([q, -q])[order].cumsum()
-    edges = edges[order]
-    sums = np.concatenate([[lower.sum()], lower.sum() + np.cumsum(slopes[:-1] * np.diff(edges))])
-    before = max(int(np.searchsorted(sums, 1.0)) - 1, 0)
+    edges, slopes = edges[order], np.concatenate([q, -q])[order].cumsum()
+    sums = np.empty_like(edges)
+    sums[0] = lower.sum()
+    np.multiply(slopes[:-1], edges[1:] - edges[:-1], out=sums[1:])
+    sums = sums.cumsum()
+    before = max(int(sums.searchsorted(1.0)) - 1, 0)
     edge, slope = float(edges[before]), float(slopes[before])
     left = 1.0 - float(sums[before])
     return edge + left / slope if slope > 0 and left > 0 else max(edge, 1e-300)

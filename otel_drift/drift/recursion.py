@@ -151,6 +151,10 @@ class PlainRecursion:
         return reached
 
 
+def _given(then: Moment, *_: int) -> Moment:
+    return then
+
+
 def _kept(statistics: Floats32, aged: Floats32, g: Floats32, *_: int) -> Moment:
     # In float64: age times weight may be larger than what float32 holds.
     return statistics.astype(np.float64), aged.astype(np.float64) * g
@@ -250,11 +254,11 @@ class SegmentedRecursion:
                 evidence = self.evidence()
                 if evidence >= threshold:
                     # In float64: age times weight may be larger than what float32 holds.
-                    then = (
+                    then: Moment = (
                         self._statistics().astype(np.float64),
                         self._aged(local_aged * g.astype(float)),
                     )
-                    reached.add([(row, evidence)], lambda *_, then=then: then)
+                    reached.add([(row, evidence)], partial(_given, then))
                     of_start[:] = self._start[:] = self._start_aged[:] = 0
                     local[:] = local_aged[:] = product[:] = 0
             np.multiply(local_aged, g, out=local_aged)
@@ -406,8 +410,10 @@ class Closely:
         self._restarts: tuple[Rows, Floats, Floats32] | None = None
         self.end_with: Floats32 | float = 0.0
         """R at the end of the segment whose alarms were found last."""
-        self.local, self.product = np.empty((2, *self.growth.shape), np.float32)
-        local, product = np.float32(0), np.float32(1)
+        self.local: Floats32 = np.empty(self.growth.shape, np.float32)
+        self.product: Floats32 = np.empty(self.growth.shape, np.float32)
+        local: Any = np.float32(0)
+        product: Any = np.float32(1)
         with np.errstate(over="ignore", invalid="ignore"):
             for row in range(SEGMENT):
                 local = np.add(local, self.sizes[:, row, None], out=self.local[:, row])
@@ -452,7 +458,12 @@ class Closely:
         """
         growth, sizes = self.growth[one], self.sizes[one].tolist()
         alone = growth[restart:] * self.sizes[one, restart:, None]
-        by_itself = evidence_of(alone, self._weights).tolist()
+        evidences = evidence_of(alone, self._weights)
+        by_itself: list[float] = evidences.tolist()
+        if (evidences >= self._threshold).all():
+            self.end_with = 0.0
+            yield from enumerate(by_itself, restart)
+            return
         begun, now = restart, np.zeros_like(growth[0])
         for row, evidence in enumerate(by_itself, restart):
             if row == begun:
