@@ -42,8 +42,8 @@ OF_BLOCK = 3
 """Columns of `block_ratios` before those of single directions."""
 TURNED_BY, POWER_STEPS = 8, 20
 """Blocks that turn the direction that is looked along; how often those of a log turn it."""
-NOTHING_SEEN = 1e-9
-"""Covariance with the direction, below which it is rounding."""
+NO_DIRECTION = 1e-9
+"""Length up to which a direction is nothing but rounding: all stretches have the same counts."""
 LITTLE_FREEDOM = 0.5
 """Degrees of freedom below which a block says nothing of a direction."""
 
@@ -168,10 +168,9 @@ class RecentBlocks:
             self._turning[:] = np.add.accumulate(steps, axis=0)[-1]
             self._numbers[2] = (self._numbers[2] + len(turned)) % TURNED_BY
             if not self._numbers[2]:
-                # Where all stretches are the same there is nothing to turn to but rounding errors,
-                # whose squares may be 0.
-                if np.abs(self._turning).max() > NOTHING_SEEN:
-                    self._direction[:] = self._turning / np.linalg.norm(self._turning)
+                length = float(np.linalg.norm(self._turning.astype(np.float64)))
+                if length > NO_DIRECTION:
+                    self._direction[:] = self._turning / length
                 self._turning[:] = 0
             start += len(turned)
         return np.concatenate(ratios)

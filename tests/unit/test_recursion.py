@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from otel_drift.drift import recursion
 from otel_drift.drift.recursion import PlainRecursion, SegmentedRecursion
 from otel_drift.drift.sequential import ROUNDING
-from otel_drift.drift.walks import STEPS, Walks, steps_of
+from otel_drift.drift.walks import STEPS, SeenSteps, Walks, chunks_of, steps_of, steps_of_walk
 
 BETS = 40
 THRESHOLD = 3e4
@@ -34,8 +35,13 @@ def definition(weights, growth, sizes):
 
 
 @pytest.mark.parametrize("drift", [0.0, 0.3, 2.0, 9.0])
-@pytest.mark.parametrize("kind", [PlainRecursion, SegmentedRecursion])
-def test_equals_the_definition_however_cut(kind, drift):
+@pytest.mark.parametrize(
+    ("kind", "very_few"),
+    [(PlainRecursion, 0), (SegmentedRecursion, 0), (SegmentedRecursion, BETS)],
+    ids=["one after another", "in segments", "in segments, looked up"],
+)
+def test_equals_the_definition_however_cut(kind, very_few, drift, monkeypatch):
+    monkeypatch.setattr(recursion, "VERY_FEW_BETS", very_few)
     rng = np.random.default_rng(1)
     weights = rng.dirichlet(np.ones(BETS))
     growth, sizes = stream(rng, 700, drift)
@@ -43,10 +49,10 @@ def test_equals_the_definition_however_cut(kind, drift):
     assert (len(alarms) > 2) == (drift > 0)
     states = []
     for step in (1, 5, 64, 97, 700):
-        recursion, found = kind(weights), []
+        one_by_one, found = kind(weights), []
         for start in range(0, 700, step):
             some = slice(start, start + step)
-            reached = recursion.take(growth[some], sizes[some], THRESHOLD)
+            reached = one_by_one.take(growth[some], sizes[some], THRESHOLD)
             found += [
                 (start + row, evidence, *reached.moment(alarm))
                 for alarm, (row, evidence) in enumerate(
@@ -58,10 +64,10 @@ def test_equals_the_definition_however_cut(kind, drift):
             assert one[1] == pytest.approx(other[1], rel=1e-5)
             assert one[2] == pytest.approx(other[2], rel=1e-5)
             assert one[3] / one[2] == pytest.approx(other[3], rel=1e-5)
-        now, aged = recursion.moment()
+        now, aged = one_by_one.moment()
         assert now == pytest.approx(statistics, rel=1e-5)
         assert aged == pytest.approx(statistics * ages, rel=1e-5)
-        states.append({name: values.tobytes() for name, values in recursion.arrays().items()})
+        states.append({name: values.tobytes() for name, values in one_by_one.arrays().items()})
         states[-1]["evidence"] = [one[1] for one in found]
     assert all(state == states[0] for state in states), "to the last bit"
 
@@ -74,11 +80,11 @@ def test_what_rounding_may_add_is_paid():
     paid = np.exp((logs - ROUNDING).astype(np.float32))
     sizes = np.full(len(logs), 32, np.float32)
     for kind in (PlainRecursion, SegmentedRecursion):
-        recursion, exact = kind(weights), np.zeros(BETS, np.longdouble)
+        now, exact = kind(weights), np.zeros(BETS, np.longdouble)
         for row in range(len(logs)):
-            assert not recursion.take(paid[row : row + 1], sizes[:1], 1e30).rows
+            assert not now.take(paid[row : row + 1], sizes[:1], 1e30).rows
             exact = (32 + exact) * np.exp(logs[row].astype(np.longdouble))
-            assert (recursion.moment()[0] <= exact).all()
+            assert (now.moment()[0] <= exact).all()
 
 
 def test_the_exponential_in_32_bits_is_within_four_units_in_the_last_place():
@@ -113,3 +119,35 @@ def test_walks_equal_the_definition_however_cut():
             assert last[1] == walks.since[5]
         assert walks.height.tolist() == height.tolist()
         assert walks.since.tolist() == since.tolist()
+
+
+def test_walks_of_classes_that_are_seldom_seen_equal_those_of_all_steps():
+    rng = np.random.default_rng(4)
+    classes, others = 25, 3
+    for _ in range(100):
+        chunks = int(rng.integers(1, 60))
+        unseen = steps_of(rng.integers(-2, 3, (classes, 2)) / 4)  # many are as low as others
+        held = rng.random((chunks, classes)) < rng.choice([0.02, 0.1, 0.5])
+        rows, of = np.nonzero(held)
+        seen = steps_of(rng.integers(-8, 9, (len(rows), 2)) / 4)
+        rest = steps_of(rng.normal(0, 1, (chunks, others)))
+        full = np.hstack([np.tile(unseen.T.reshape(-1), (chunks, 1)), rest])
+        full[rows, of], full[rows, classes + of] = seen.T
+        steps, sizes = SeenSteps(chunks, unseen, rows, of, seen, rest), rng.integers(1, 60, chunks)
+        one, other, cut = (Walks(2 * classes + others) for _ in range(3))
+        middle = chunks // 2
+        for _ in range(2):
+            one.take(full, sizes)
+            other.take(steps, sizes)
+            cut.take(chunks_of(steps, 0, middle), sizes[:middle])
+            cut.take(chunks_of(steps, middle, chunks), sizes[middle:])
+        for walks in (other, cut):
+            assert (walks.height == one.height).all()
+            assert (walks.since == one.since).all()
+        for walk in range(2 * classes + others):
+            assert (steps_of_walk(steps, walk) == full[:, walk]).all()
+            since = one.since_with(walk, full[:, walk], sizes)
+            alone = Walks(1)
+            alone.height[:], alone.since[:] = one.height[walk], one.since[walk]
+            alone.take(full[:, [walk]], sizes)
+            assert since == alone.since[0]

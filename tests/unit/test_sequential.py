@@ -29,7 +29,7 @@ from otel_drift.drift.learnt import (
     SPARSE_WEIGHTS,
     learnt_bets,
 )
-from otel_drift.drift.projection import into_band, projection_scales
+from otel_drift.drift.projection import into_band, nearest_tolerated, projection_scales
 from otel_drift.drift.sequential import (
     CHUNK,
     EXPLAINED_FOR,
@@ -227,6 +227,8 @@ def test_no_tolerated_distribution_makes_a_bet_grow():
         assert nearest.sum() == pytest.approx(1, abs=1e-9)
         assert worst_growth(q, nearest, lower, upper) <= 1 + 1e-12
         assert nearest == pytest.approx(project(q, lower, upper), rel=1e-9, abs=1e-15)
+        shown = nearest_tolerated(q, lower, upper)
+        assert shown == pytest.approx(nearest, rel=1e-8, abs=1e-15)
 
 
 def test_no_tolerated_distribution_makes_a_fixed_bet_grow():
