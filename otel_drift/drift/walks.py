@@ -166,11 +166,32 @@ def walked(
     A walk is last at 0 where the sum of its steps is last at its lowest, if that is low enough to
     bring it down to 0 at all.
     """
-    chunks, walks = steps.shape
+    chunks = len(steps)
     if chunks == 1:
         now = steps[0] + height.astype(np.int64)
         up = now > 0
         return now * up, np.minimum((since + float(sizes[0])) * up, 2**32 - 1)
+    lowest_at = _of_few_chunks if chunks <= 2 * STRETCH else _of_many_chunks
+    low, row, end = lowest_at(steps)
+    low = low + height
+    at_zero = low <= 0
+    now = end + height - np.where(at_zero, low, 0)
+    seen = np.asarray(np.cumsum(sizes), dtype=np.float64)
+    # Where it has not been at 0, as long before the first of these chunks as it was then.
+    last_at_zero = np.where(at_zero, seen[row], -since.astype(np.float64))
+    return now, np.minimum(seen[-1] - last_at_zero, 2**32 - 1)
+
+
+def _of_few_chunks(steps: Steps) -> tuple[Any, Any, Any]:
+    """Give the lowest sum of the steps of each walk, the last chunk at which it is, and the sum."""
+    sums = np.cumsum(steps, axis=0, dtype=np.int64)
+    row = len(sums) - 1 - sums[::-1].argmin(axis=0)
+    return sums[row, np.arange(sums.shape[1])], row, sums[-1]
+
+
+def _of_many_chunks(steps: Steps) -> tuple[Any, Any, Any]:
+    """Give the same, by many stretches of chunks side by side."""
+    chunks, walks = steps.shape
     stretches = -(-chunks // STRETCH)
     if chunks % STRETCH:
         steps = np.concatenate([steps, np.zeros((-chunks % STRETCH, walks), np.int32)])
@@ -191,13 +212,7 @@ def walked(
     stretch = stretches - 1 - low[::-1].argmin(axis=0)
     column = np.arange(walks, dtype=np.intp)
     row = stretch * STRETCH + STRETCH - 1 - (lowest[stretch, column] & STRETCH - 1)
-    low = low[stretch, column] + height
-    at_zero = low <= 0
-    now = ends[-1] + height - np.where(at_zero, low, 0)
-    seen = np.asarray(np.cumsum(sizes), dtype=np.float64)
-    # Where it has not been at 0, as long before the first of these chunks as it was then.
-    last_at_zero = np.where(at_zero, seen[np.minimum(row, chunks - 1)], -since.astype(np.float64))
-    return now, np.minimum(seen[-1] - last_at_zero, 2**32 - 1)
+    return low[stretch, column], np.minimum(row, chunks - 1), ends[-1]
 
 
 def walked_where_seen(
