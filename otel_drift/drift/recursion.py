@@ -26,7 +26,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,8 @@ FEW_BETS = 1_000
 """Up to so many bets are worked through in segments."""
 VERY_FEW_BETS = 64
 """Up to so many it is quicker to work out what would follow each chunk than what follows one."""
+UNSETTLED = 8
+"""Segments without an alarm after which ages are worked out, be they asked for or not."""
 AT_ONCE = 2**12
 """Numbers of a step at once where segments are looked at closely: a drift goes on, so that the next
 ones are likely to be asked for too, and NumPy takes as long for few."""
@@ -194,7 +196,7 @@ class SegmentedRecursion:
         self._product = np.ones(len(weights), np.float32)
         self._chunks, self._elapsed = np.zeros(1, np.int64), np.zeros(1, np.float32)
         """Chunks and predictions since the start."""
-        self._ageing: tuple[Floats32, Floats32] | None = None
+        self._ageing: Ageing | None = None
 
     def arrays(self) -> dict[str, NDArray[Any]]:
         """All that it remembers, by name."""
@@ -324,21 +326,21 @@ class SegmentedRecursion:
         """Go to the end of segments without an alarm, from the start of each."""
         if len(starts) < 2:
             return
-        self._settle()
         some = slice(first, first + len(starts) - 1)
-        older = segments.sizes[some].sum(axis=1)[:, None] * starts[:-1]
-        for extra, product, aged in zip(
-            older, segments.product[some], segments.aged[some], strict=True
-        ):
-            np.add(self._start_aged, extra, out=extra)
-            np.multiply(product, extra, out=extra)
-            np.add(aged, extra, out=self._start_aged)
+        older: Any = segments.sizes[some].sum(axis=1)[:, None] * starts[:-1]
+        passed = zip(older, segments.product[some], segments.aged[some], strict=True)
+        if self._ageing is not None:
+            self._ageing.passed.extend(passed)
+            if len(self._ageing.passed) > UNSETTLED:
+                self._settle()
+        else:
+            self._start_aged[:] = aged_by(self._start_aged, passed)
         self._start[:] = starts[-1]
 
     def _settle(self) -> None:
         """Work out the ages after a segment with an alarm: in a drift they are seldom asked for."""
         if self._ageing is not None:
-            self._start_aged[:] = followed(*self._ageing)[1]
+            self._start_aged[:] = self._ageing.now()
             self._ageing = None
 
     def _alarms(self, closely: Closely, one: int, row: int, reached: Reached) -> bool:
@@ -354,7 +356,7 @@ class SegmentedRecursion:
         )
         restart = found[-1][0] + 1
         self._start[:] = closely.end_with
-        self._ageing = closely.growth[place, restart:], closely.sizes[place, restart:]
+        self._ageing = Ageing(closely.growth[place, restart:], closely.sizes[place, restart:], [])
         return True
 
 
@@ -362,7 +364,7 @@ def _moment_of(
     closely: Closely,
     one: int,
     before: int,
-    start: tuple[Floats32, Floats32 | tuple[Floats32, Floats32]],
+    start: tuple[Floats32, Floats32 | Ageing],
     begun: int,
     row: int,
 ) -> Moment:
@@ -383,12 +385,42 @@ def _moment_of(
     )
     if whole:
         at_start, ageing = start
-        start_aged = followed(*ageing)[1] if isinstance(ageing, tuple) else ageing
+        start_aged = ageing.now() if isinstance(ageing, Ageing) else ageing
         elapsed = sizes[: row + 1].sum(dtype=np.float64)
         product = closely.product[one, row].astype(np.float64)
         statistics += product * at_start
         aged += product * (start_aged + elapsed * at_start)
     return statistics, aged
+
+
+class Ageing(NamedTuple):
+    """What has come since an alarm, from which the sums of ages can be worked out."""
+
+    growth: Floats32
+    sizes: Floats32
+    """Of the chunks after it in its segment, shape (T, B) and (T,)."""
+    passed: list[tuple[Floats32, Floats32, Floats32]]
+    """Segments since then: as of `aged_by`."""
+
+    def now(self) -> Floats32:
+        """Give the sums of ages after all that."""
+        return aged_by(followed(self.growth, self.sizes)[1], self.passed)
+
+
+def aged_by(aged: Floats32, passed: Iterable[tuple[Floats32, Floats32, Floats32]]) -> Floats32:
+    """Give sums of ages after segments without an alarm.
+
+    Parameters
+    ----------
+    aged
+        Before them, shape (B,).
+    passed
+        Of each segment how much older R has become, the product of its growth, and the sums of
+        ages of what has begun in it.
+    """
+    for older, product, begun in passed:
+        aged = begun + product * (aged + older)
+    return aged
 
 
 class Closely:
@@ -458,25 +490,26 @@ class Closely:
         """
         growth, sizes = self.growth[one], self.sizes[one].tolist()
         alone = growth[restart:] * self.sizes[one, restart:, None]
-        evidences = evidence_of(alone, self._weights)
-        by_itself: list[float] = evidences.tolist()
-        if (evidences >= self._threshold).all():
-            self.end_with = 0.0
-            yield from enumerate(by_itself, restart)
-            return
+        by_itself, enough = alone @ self._weights32, self._threshold * NEARLY
+        if (by_itself >= enough).all():
+            evidences = evidence_of(alone, self._weights)
+            if (evidences >= self._threshold).all():
+                self.end_with = 0.0
+                yield from enumerate(evidences.tolist(), restart)
+                return
         begun, now = restart, np.zeros_like(growth[0])
-        for row, evidence in enumerate(by_itself, restart):
+        for row, near in enumerate(by_itself.tolist(), restart):
             if row == begun:
                 now = alone[row - restart]
             else:
                 np.add(now, sizes[row], out=now)
                 np.multiply(now, growth[row], out=now)
-                evidence = float(now.dot(self._weights32))
-                if evidence >= self._threshold * NEARLY:
-                    evidence = float(evidence_of(now, self._weights))
-            if evidence >= self._threshold:
-                yield row, evidence
-                begun = row + 1
+                near = now.dot(self._weights32)
+            if near >= enough:
+                evidence = float(evidence_of(now, self._weights))
+                if evidence >= self._threshold:
+                    yield row, evidence
+                    begun = row + 1
         self.end_with = now if begun < SEGMENT else 0.0
 
 
