@@ -328,7 +328,8 @@ class SegmentedRecursion:
             return
         some = slice(first, first + len(starts) - 1)
         older: Any = segments.sizes[some].sum(axis=1)[:, None] * starts[:-1]
-        passed = zip(older, segments.product[some], segments.aged[some], strict=True)
+        product: Any = segments.product[some]
+        passed: Any = zip(older, product, segments.aged[some], strict=True)
         if self._ageing is not None:
             self._ageing.passed.extend(passed)
             if len(self._ageing.passed) > UNSETTLED:
@@ -418,9 +419,10 @@ def aged_by(aged: Floats32, passed: Iterable[tuple[Floats32, Floats32, Floats32]
         Of each segment how much older R has become, the product of its growth, and the sums of
         ages of what has begun in it.
     """
+    now: Any = aged
     for older, product, begun in passed:
-        aged = begun + product * (aged + older)
-    return aged
+        now = begun + product * (now + older)
+    return now
 
 
 class Closely:
