@@ -55,6 +55,47 @@ def exported_classes(
     return Exported(names, index, pooled, lower, upper)
 
 
+def narrowed(exported: Exported, own: frozenset[str], tolerance: float) -> Exported:
+    """Give series of their own to fewer classes: the rest is added to ``other``.
+
+    Parameters
+    ----------
+    exported
+        What there is.
+    own
+        The classes that keep their series; ``other`` and ``invalid`` always do.
+    tolerance
+        As of `exported_classes`.
+
+    Examples
+    --------
+    >>> digits = exported_classes((*"0123", "other", "invalid"), None, 0.2)
+    >>> few = narrowed(digits, frozenset("13"), 0.2)
+    >>> few.classes, few.position.tolist()
+    (('1', '3', 'other', 'invalid'), [2, 0, 2, 1, 2, 3])
+    """
+    names = tuple(name for name in exported.classes if name in own and name not in RESERVED)
+    names += RESERVED
+    other = len(names) - len(RESERVED)
+    place = {name: position for position, name in enumerate(names)}
+    index = np.array([place.get(name, other) for name in exported.classes], dtype=np.intp)
+    position = index[exported.position]
+    if exported.baseline is None:
+        return exported._replace(classes=names, position=position)
+    pooled = exported.baseline.pooled(index, names)
+    lower, upper = pooled.tolerated_band(tolerance)
+    return Exported(names, position, pooled, lower, upper)
+
+
+def by_baseline_share(exported: Exported) -> list[str]:
+    """Give the classes that are not reserved, the commonest in the baseline first."""
+    own = [k for k, name in enumerate(exported.classes) if name not in RESERVED]
+    if exported.baseline is not None:
+        shares = exported.baseline.proportions
+        own.sort(key=lambda k: -float(shares[k]))
+    return [exported.classes[k] for k in own]
+
+
 def _capped(
     classes: tuple[str, ...], baseline: ReferenceDistribution | None
 ) -> tuple[tuple[str, ...], NDArray[np.intp]]:

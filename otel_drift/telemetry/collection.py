@@ -65,6 +65,8 @@ class OutputSnapshot(NamedTuple):
     attributes: dict[str, str]
     exported: Exported
     drift: DriftSnapshot
+    has_series: bool = True
+    """Whether there is room for series of its classes."""
 
     def class_counts(self) -> Iterator[tuple[str, int]]:
         """Predictions of each class that is exported."""

@@ -15,9 +15,16 @@ from weakref import WeakKeyDictionary
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Histogram, Meter, MeterProvider, Observation
 
+from otel_drift.drift.exported_classes import Exported, narrowed
+from otel_drift.drift.reference import RESERVED
 from otel_drift.package import __version__
 from otel_drift.telemetry.backlog import BACKLOG, SLICE_SECONDS, pause
-from otel_drift.telemetry.collection import Collection, ModelSnapshot, take_snapshot
+from otel_drift.telemetry.collection import (
+    Collection,
+    ModelSnapshot,
+    OutputSnapshot,
+    take_snapshot,
+)
 from otel_drift.telemetry.failures import Failures
 from otel_drift.telemetry.metric_table import (
     DURATION,
@@ -30,7 +37,9 @@ from otel_drift.telemetry.metric_table import (
 from otel_drift.telemetry.names import ERROR_TYPE, OUTPUT, SCOPE
 from otel_drift.telemetry.recorder import ModelRecorder
 from otel_drift.telemetry.registry import ModelRegistry
-from otel_drift.telemetry.series_limit import SeriesLimit, series_limit_of
+from otel_drift.telemetry.series_limit import SeriesBudget, series_limit_of
+
+_Key = tuple[tuple[str, str], ...]
 
 
 class Instruments:
@@ -49,9 +58,11 @@ class Instruments:
         """Whether they were made before there was an SDK: they come alive with it."""
         self._collection = Collection(self._snapshots)
         provider = weakref.ref(meter_provider or metrics.get_meter_provider())
-        self._limit = SeriesLimit(
+        self._budget = SeriesBudget(
             lambda: series_limit_of(metrics.get_meter_provider() if self.of_proxy else provider())
         )
+        self._fitted: dict[_Key, tuple[Exported, frozenset[str] | None, Exported]] = {}
+        """What each output would export, its classes that may be, and what it does export."""
         meter = metrics.get_meter(SCOPE, __version__, meter_provider)
         self.duration = _histogram(meter, DURATION)
         self._p_values = _histogram(meter, P_VALUES)
@@ -73,6 +84,7 @@ class Instruments:
         """Start anew in the child of a fork."""
         self.registry.reset()
         self.failures.reset()
+        self._budget.reset()
         self._collection = Collection(self._snapshots)
 
     def _snapshots(self) -> list[ModelSnapshot]:
@@ -82,32 +94,70 @@ class Instruments:
         for recorder in (*staying, *leaving):
             recorder.settle(collecting=True)
         BACKLOG.work_off()  # with what has been decided only now
-        found: list[ModelSnapshot] = []
+        found: list[tuple[ModelRecorder, ModelSnapshot]] = []
         begun = perf_counter()
         for recorders, ends in ((staying, False), (leaving, True)):
             for recorder in recorders:
                 model = take_snapshot(recorder, self._p_values, leaving=ends)
-                self._check_series(recorder, model)
-                found.append(model)
+                found.append((recorder, model))
                 if perf_counter() - begun > SLICE_SECONDS:
                     pause()
                     begun = perf_counter()
-        return found
+        return self._within_limit(found)
 
-    def _check_series(self, recorder: ModelRecorder, model: ModelSnapshot) -> None:
-        """Say which outputs have lost series to the SDK's limit: once, and in the error counter."""
-        for output in model.outputs:
-            name = output.attributes[OUTPUT]
-            if self._limit.beyond(tuple(output.attributes.values()), len(output.exported.classes)):
-                recorder.failed(
-                    "series_limit",
-                    f"{recorder.name}: there is no room for the series of output {name!r}: the "
-                    f"SDK keeps a limited number of series of an instrument and adds up the "
-                    f"rest as otel.metric.overflow. Give the metric reader higher "
-                    f"cardinality_limits, or watch fewer models",
-                    subject="series",
-                    traceback=False,
-                )
+    def _within_limit(
+        self, found: list[tuple[ModelRecorder, ModelSnapshot]]
+    ) -> list[ModelSnapshot]:
+        """Give the snapshots with as many series as the SDK has room for."""
+        outputs = {_key(one): one.exported for _, model in found for one in model.outputs}
+        placed = {
+            key: known[1]
+            for key, exported in outputs.items()
+            if (known := self._fitted.get(key)) and known[0] is exported and known[1] is not None
+        }
+        new = {key: exported for key, exported in outputs.items() if key not in placed}
+        models = len({tuple(model.attributes.values()) for _, model in found})
+        own = {**placed, **self._budget.share(new, models)} if new else placed
+        return [
+            model._replace(
+                outputs=[self._fit(recorder, one, own[_key(one)]) for one in model.outputs]
+            )
+            for recorder, model in found
+        ]
+
+    def _fit(
+        self, recorder: ModelRecorder, output: OutputSnapshot, own: frozenset[str] | None
+    ) -> OutputSnapshot:
+        """Add up as ``other`` the classes that have no series of their own, and say so once."""
+        key, given = _key(output), output.exported
+        before, own_before, fitted = self._fitted.get(key, (None, None, given))
+        if before is not given or own != own_before:
+            beyond = set(given.classes) - set(RESERVED) - (own or set())
+            fitted = given
+            if beyond:
+                tolerance = recorder.configuration.settings.tolerance
+                fitted = narrowed(given, own or frozenset(), tolerance)
+            if beyond and (before is None or given.classes != before.classes):
+                self._say(recorder, output.attributes[OUTPUT], len(beyond))
+            self._fitted[key] = given, own, fitted
+        if own is None:
+            self._say(recorder, output.attributes[OUTPUT], None)
+        return output._replace(exported=fitted, has_series=own is not None)
+
+    def _say(self, recorder: ModelRecorder, output: str, beyond: int | None) -> None:
+        what = (
+            "its predictions are not exported by class"
+            if beyond is None
+            else f"{beyond} of its classes are exported as 'other'"
+        )
+        recorder.failed(
+            "series_limit",
+            f"{recorder.name}: there is no room for all series of output {output!r}: {what}. The "
+            f"SDK keeps a limited number of series of an instrument. Give the metric reader higher "
+            f"cardinality_limits, or watch fewer models",
+            subject="no series" if beyond is None else "series",
+            traceback=False,
+        )
 
     def _observing(self, metric: Metric) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterable[Observation]:
@@ -124,6 +174,10 @@ class Instruments:
         models = [tuple(one.attributes.items()) for one in self.registry.recorders()]
         for (model, error_type), count in self.failures.counts(models).items():
             yield Observation(count, {**dict(model), ERROR_TYPE: error_type})
+
+
+def _key(output: OutputSnapshot) -> _Key:
+    return tuple(output.attributes.items())
 
 
 def _histogram(meter: Meter, metric: HistogramMetric) -> Histogram:

@@ -52,7 +52,7 @@ def _samples(model: ModelSnapshot) -> Iterable[Value]:
 
 def _predictions(model: ModelSnapshot) -> Iterable[Value]:
     for output in model.outputs:
-        for name, count in output.class_counts():
+        for name, count in output.class_counts() if output.has_series else ():
             yield count, {**output.attributes, CLASS: name}
 
 
@@ -61,7 +61,7 @@ def _each_class(values_of: Callable[[Any], Any]) -> Callable[[ModelSnapshot], It
 
     def values(model: ModelSnapshot) -> Iterable[Value]:
         for output in model.outputs:
-            if output.exported.baseline is not None:
+            if output.has_series and output.exported.baseline is not None:
                 each = values_of(output.exported).tolist()
                 for name, value in zip(output.exported.classes, each, strict=True):
                     yield value, {**output.attributes, CLASS: name}
@@ -106,7 +106,7 @@ def _effects(model: ModelSnapshot) -> Iterable[Value]:
 
 def _moved_shares(model: ModelSnapshot) -> Iterable[Value]:
     for output in model.outputs:
-        for name, share in output.moved_shares():
+        for name, share in output.moved_shares() if output.has_series else ():
             yield share, {**output.attributes, CLASS: name}
 
 
