@@ -1,5 +1,7 @@
 """The classes that get series of their own: at most 100, the rest is exported as ``other``.
 
+So is a class whose name is no name for a label: longer than 256 characters.
+
 >>> names = (*map(str, range(298)), "other", "invalid")
 >>> exported = exported_classes(names, None, 0.2)
 >>> len(exported.classes), exported.classes[-3:]
@@ -17,6 +19,8 @@ from otel_drift.drift.band import Floats
 from otel_drift.drift.reference import RESERVED, ReferenceDistribution
 
 MAXIMUM_EXPORTED = 100
+LONGEST_NAME = 256
+"""Characters: a longer name would be sent with each of its series, and Prometheus may refuse it."""
 
 
 class Exported(NamedTuple):
@@ -45,7 +49,8 @@ def exported_classes(
         Relative change of a class's share that does not matter.
     """
     names, index = classes, np.arange(len(classes))
-    if len(classes) > MAXIMUM_EXPORTED + len(RESERVED):
+    too_long = any(len(name) > LONGEST_NAME for name in classes)
+    if too_long or len(classes) > MAXIMUM_EXPORTED + len(RESERVED):
         names, index = _capped(classes, baseline)
     if baseline is None:
         empty = np.zeros(0)
@@ -99,7 +104,9 @@ def by_baseline_share(exported: Exported) -> list[str]:
 def _capped(
     classes: tuple[str, ...], baseline: ReferenceDistribution | None
 ) -> tuple[tuple[str, ...], NDArray[np.intp]]:
-    own = [k for k, name in enumerate(classes) if name not in RESERVED]
+    own = [
+        k for k, name in enumerate(classes) if name not in RESERVED and len(name) <= LONGEST_NAME
+    ]
     if baseline is not None:
         own.sort(key=lambda k: -float(baseline.proportions[k]))
     kept = sorted(own[:MAXIMUM_EXPORTED])

@@ -171,6 +171,20 @@ def test_a_reader_that_is_given_room_loses_nothing(caplog):
     provider.shutdown()
 
 
+def test_names_that_are_no_names_and_endless_labels_are_bounded():
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader])
+    odd = 'a "quoted"\nname'
+    baseline = Baseline.from_counts([50, 30, 20], ["a" * 10_000, odd, "c"])
+    recorder = otel_drift.watch("odd", baseline, meter_provider=provider)
+    recorder.record(np.arange(100_000))
+    counts = {name: count for (_, name), count in by_class(reader).items()}
+    assert counts == {odd: 1, "c": 1, "other": 2, "invalid": 99_996}  # label 3 is `other`
+    shares = exported(reader, "keras.prediction.baseline.proportion", "keras.prediction.class")
+    assert shares["other"] == pytest.approx(0.5)
+    provider.shutdown()
+
+
 def test_models_beyond_two_hundred_are_named(caplog):
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader])
