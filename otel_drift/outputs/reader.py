@@ -157,6 +157,8 @@ class OutputReader:
         self._learning = learning
         self._known: dict[str, KnownOutput | None] = {}
         """By output name; None where it is settled that it is not read."""
+        self._counted: dict[str, int] = {}
+        """Classes of each series that an output goes to; 0 where it is one with a baseline."""
         self.usual: dict[type[Any], LabelsOf] = {}
         """What makes labels of the only output, by the type of its arrays. Where it gives None, or
         there is none, `read` tells more."""
@@ -277,8 +279,12 @@ class OutputReader:
             )
             return []
         if expected and reading.problem is None:
+            self._counted.update(dict.fromkeys(expected, 0))
             return list(expected.values())
         if reading.problem is not None:
+            for name in expected:  # it is counted without: no other output is tested by it
+                if name not in self._counted:
+                    self._prepared.pop(name, None)
             what = (
                 f"{self._model_name}: output {output!r}: {reading.problem}: counting classes only"
             )
@@ -292,7 +298,14 @@ class OutputReader:
             )
         if reading.classes == 0 or self._start is None:
             return []  # labels without the names of their classes
-        return [self._start(name, reading.classes) for name in reading.series]
+        names = [self._free(name, reading.classes) for name in reading.series]
+        return [self._start(name, reading.classes) for name in names]
+
+    def _free(self, name: str, classes: int) -> str:
+        """Give a name under which nothing else is counted than so many classes."""
+        if self._counted.setdefault(name, classes) == classes:
+            return name
+        return f"{name} ({classes} classes)"
 
     def _say_traced(self, value: Any) -> None:
         """Say, once, that a program has made a function of a model that bypasses us."""

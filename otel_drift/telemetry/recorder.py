@@ -354,9 +354,12 @@ class ModelRecorder:
         )
 
     def _start_series(self, name: str, classes: int) -> Series:
-        """Count the classes of a series that has no baseline, or none that fits."""
+        """Count the classes of a series that has no baseline, or none that fits.
+
+        Nothing has been counted yet under this name, or as many classes.
+        """
         monitor = self._monitors.get(name)
-        unfit = name in self.configuration.baselines
+        unfit = name in self.configuration.baselines and monitor and monitor.baseline is not None
         if monitor is None or unfit or classes not in monitor.class_counts:
             monitor = self._monitor(None, classes)
             self._monitors = {**self._monitors, name: monitor}

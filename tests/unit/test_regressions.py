@@ -278,3 +278,49 @@ def test_all_series_of_a_collection_are_of_one_moment(collected, monkeypatch):
         counts = [point.value for name, _, point in points if name == "keras.predictions"]
         samples = [point.value for name, _, point in points if name == "keras.predict.samples"]
         assert sum(counts) == sum(samples) == 1_000 * (number - 1)
+
+
+def rows_of(n, classes=3):
+    return np.eye(classes, dtype=np.float32)[np.arange(n) % classes]
+
+
+def counted_by_output(collected):
+    found = {}
+    for _, attributes, point in collected.points("keras.predictions"):
+        found[attributes[OUTPUT]] = found.get(attributes[OUTPUT], 0) + point.value
+    return {output: count for output, count in found.items() if count}
+
+
+@pytest.mark.parametrize(
+    ("calls", "counts"),
+    [
+        # An array that fits, then a list of one that does not: it had the other's series replaced.
+        (
+            [rows_of(4), [rows_of(2, 2)], rows_of(7), [rows_of(3, 2)]],
+            {"output": 11, "output (2 classes)": 5},
+        ),
+        # The one that does not fit comes first.
+        (
+            [[rows_of(2, 2)], rows_of(4), [rows_of(3, 2)], rows_of(7)],
+            {"output": 5, "output (3 classes)": 11},
+        ),
+        # Another that does not fit, under a name of its own.
+        (
+            [rows_of(4), {"output": rows_of(3)}, {"more": rows_of(5, 4)}, [rows_of(2, 4)]],
+            {"output": 7, "output (4 classes)": 7},
+        ),
+        # A list of one that fits is the same output.
+        ([rows_of(4), [rows_of(3)], rows_of(7)], {"output": 14}),
+    ],
+)
+def test_an_output_of_another_form_takes_no_series_over(collected, calls, counts):
+    recorder = watched(collected, Baseline.uniform(3))
+    so_far = 0
+    for call in calls:
+        recorder.record(call)
+        found = counted_by_output(collected)
+        assert sum(found.values()) > so_far, "counts fell, or the call is not counted"
+        so_far = sum(found.values())
+    assert found == counts
+    errors = collected.values("keras.instrumentation.errors", "error.type")
+    assert errors["output"] == 0
