@@ -23,6 +23,7 @@ when a snapshot is taken, when the buffer is full, or in pieces by whoever calls
 
 from __future__ import annotations
 
+import copy
 import itertools
 import threading
 import time
@@ -168,6 +169,17 @@ class DriftMonitor:
         self._next_mark = 0.0
         self._counts = np.zeros(len(self.classes), dtype=np.int64)
         self._start_tests()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give all that it knows, with what waited worked off: for pickles, and copies."""
+        self._drain(wait=True)
+        with self._lock:
+            return copy.deepcopy({name: v for name, v in vars(self).items() if name != "_lock"})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Go on from what another knew; nothing is shared with it."""
+        vars(self).update(state)
+        self._lock = threading.Lock()
 
     def _start_tests(self) -> None:
         self._window: ChiSquareWindow | None = None

@@ -62,8 +62,6 @@ class Subject:
     """Where its stream may be cut: after so many labels, or a multiple."""
     by_call: bool = False
     """Whether where calls end means something to it."""
-    copied: bool = True
-    """Whether it can be pickled and copied: what holds a lock cannot."""
     shown: bool = True
     """Whether the docstring of its module shows it."""
 
@@ -127,19 +125,16 @@ SUBJECTS = {
         DriftMonitor.update,
         read_monitor,
         by_call=True,
-        copied=False,
     ),
     "DriftMonitor, learning": Subject(
         lambda: DriftMonitor(None, classes="abcdef", first=700),
         *(DriftMonitor.update, read_monitor),
         by_call=True,
-        copied=False,
     ),
     "DriftMonitor, counting": Subject(
         lambda: DriftMonitor(None, classes="abcdef"),
         DriftMonitor.update,
         read_monitor,
-        copied=False,
     ),
     "LiveDesignEffect": Subject(
         lambda: LiveDesignEffect(BASELINE.proportions),
@@ -275,7 +270,7 @@ def test_whatever_takes_predictions_is_in_the_list():
     assert found == {name.partition(",")[0] for name in SUBJECTS}
 
 
-@those(lambda one: one.copied)
+@each
 @pytest.mark.parametrize("copied", COPIES.values(), ids=COPIES.keys())
 def test_a_copy_goes_on_as_the_original_and_without_it(subject, copied):
     labels = with_drift()
