@@ -358,7 +358,7 @@ class DriftMonitor:
         marks: list[tuple[int, float]] = []
         labels = 0
         for entry in itertools.islice(_taken(self._buffer), CALLS_AT_ONCE):
-            if isinstance(entry, float):
+            if isinstance(entry, float | int):
                 marks.append((labels, entry))
                 continue
             call = self._first_of_units(*entry) if isinstance(entry, tuple) else entry
