@@ -58,6 +58,7 @@ test: ## Everything: what CI runs (the first time 10 to 20 minutes to build and 
 	@$(MAKE) types
 	@$(MAKE) rules
 	@$(MAKE) collector
+	@$(MAKE) docs
 	@$(VENV)/bin/python -m pytest $(PYTEST_OPTIONS)
 
 .PHONY: lint
@@ -83,9 +84,10 @@ test-matrix: ## The oldest and the newest supported Keras, OpenTelemetry and wra
 	@$(STEP) "Oldest and newest versions" tests/matrix.sh
 
 .PHONY: generate
-generate: $(VENV)/.tests-installed ## Write rules (YAML) and dashboards (JSON) from their Python
+generate: $(VENV)/.tests-installed ## Write rules (YAML), dashboards (JSON) and docs/reference.md from their Python
 	@$(VENV)/bin/python -m prometheus
 	@$(VENV)/bin/python -m grafana
+	@$(VENV)/bin/python -m docs.make_reference
 
 rule_files = $(or $(wildcard prometheus/rules/*.yml),$(error no rules in prometheus/rules))
 rule_tests = $(or $(wildcard prometheus/tests/*.yml),$(error no tests in prometheus/tests))
@@ -104,6 +106,10 @@ collector: $(BIN)/otelcol ## otelcol: the collector's configuration
 	@$(STEP) "The collector's configuration" $(BIN)/otelcol validate --config collector/config.yaml
 
 ##@ Build
+
+.PHONY: docs
+docs: .venv-docs/.installed ## The documentation site, into site/: any warning is an error
+	@$(STEP) "Documentation (mkdocs)" env NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --quiet --strict
 
 # One after another, even with -j: each build uses all cores, and finds what the one before has
 # compiled. `test` runs this beside pip, which mostly waits for the network and the disk.
@@ -156,6 +162,12 @@ FORCE:
 $(VENV)/bin/python:
 	@$(STEP) "Making the Python environment $(VENV)" scripts/make-venv $(VENV)
 
+# An environment of its own, so that the one for tests holds what is tested and nothing else.
+.venv-docs/.installed: pyproject.toml constraints.txt
+	@test -x .venv-docs/bin/python || scripts/make-venv .venv-docs
+	@$(STEP) "Installing mkdocs-material (20 seconds)" scripts/install .venv-docs docs
+	@touch $@
+
 $(VENV)/.examples-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@$(STEP) "Installing otel_drift, Keras and torch (2 to 5 minutes, 5 GB on Linux)" scripts/install $(VENV) examples
 	@touch $@
@@ -166,9 +178,9 @@ $(VENV)/.tests-installed: $(VENV)/.examples-installed
 
 .PHONY: clean
 clean: ## Remove what runs have left: caches, .demo, dist
-	rm -rf .demo build dist .pytest_cache .ruff_cache .hypothesis
-	find . -path ./$(VENV) -prune -o -path ./.tools -prune -o -name __pycache__ -exec rm -rf {} +
+	rm -rf .demo build dist site .pytest_cache .ruff_cache .hypothesis
+	find . -path ./$(VENV) -prune -o -path ./.venv-docs -prune -o -path ./.tools -prune -o -name __pycache__ -exec rm -rf {} +
 
 .PHONY: distclean
 distclean: clean ## Remove .venv and .tools as well: everything is built anew
-	rm -rf $(VENV) .tools
+	rm -rf $(VENV) .venv-docs .tools

@@ -16,10 +16,11 @@ from opentelemetry.sdk.metrics import MeterProvider
 from prometheus_client import CollectorRegistry, Metric
 
 import otel_drift
+from docs import make_reference
 from otel_drift import Baseline, TrainingMetrics, environment_variables
 from otel_drift.cli import main
 from otel_drift.drift.variation import Variation
-from prometheus.definitions import Exported
+from prometheus.definitions import ALARMS, Exported
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -144,3 +145,54 @@ def test_what_the_page_on_traffic_shows_of_the_study_stands_in_its_results(chapt
     assert len(table) == lines
     for line in table:
         assert line in measured
+
+
+def test_the_reference_is_what_the_code_says():
+    assert make_reference.PAGE.read_text() == make_reference.page()  # python -m docs.make_reference
+
+
+def test_the_reference_has_every_series(exported):
+    found = {make_reference.series(*metric[:3]) for metric in make_reference.metrics()}
+    assert series(exported) <= found
+
+
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+
+
+def test_every_alert_of_the_pages_exists():
+    alerts = {alarm.name for alarm in ALARMS}
+    headings = re.findall(r"^## (\w+)$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE)
+    assert set(headings) == alerts
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda path: path.name)
+def test_every_option_and_command_of_a_page_exists(page):
+    text = page.read_text()
+    options = {name for name in vars(environment_variables) if name.startswith("OTEL_")}
+    named = set(re.findall(r"OTEL_PYTHON_KERAS_[A-Z_]+", text))
+    assert named <= options
+    commands = {name: rows for name, _, rows in make_reference.commands()}
+    joined = text.replace("\\\n", " ")
+    for name, arguments in re.findall(r"^\$ otel-drift ([\w-]+)(.*)$", joined, re.MULTILINE):
+        known = {one for option, _ in commands[name] for one in option.split(", ")}
+        assert set(re.findall(r"(?<=\s)--[a-z-]+", arguments.split("|")[0])) <= known
+
+
+RUNNABLE = {
+    f"{page.stem}-{number}": block
+    for page in PAGES
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+    if "import" in block and not re.search(r"\bmodel\b", block)
+}
+
+
+@pytest.mark.parametrize("name", RUNNABLE)
+def test_code_of_the_pages_runs(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Baseline.from_counts([900] * 10).save("digits.baseline.json")
+    exec(compile(RUNNABLE[name], name, "exec"), {"__name__": "page"})
+
+
+def test_every_page_is_on_the_site():
+    places = re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.MULTILINE)
+    assert sorted(places) == [page.name for page in PAGES]
