@@ -165,7 +165,7 @@ $(VENV)/bin/python:
 # An environment of its own, so that the one for tests holds what is tested and nothing else.
 .venv-docs/.installed: pyproject.toml constraints.txt
 	@test -x .venv-docs/bin/python || scripts/make-venv .venv-docs
-	@$(STEP) "Installing mkdocs-material (20 seconds)" scripts/install .venv-docs docs
+	@$(STEP) "Installing mkdocs-material (1 minute)" scripts/install .venv-docs docs
 	@touch $@
 
 $(VENV)/.examples-installed: pyproject.toml constraints.txt | $(VENV)/bin/python
