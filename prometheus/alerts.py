@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prometheus.definitions import (
     BASELINE_DESIGN_EFFECT,
+    BASELINE_FARTHEST,
     BASELINES_DIFFER,
     BRIDGED,
     BY_OUTPUT,
@@ -19,7 +20,9 @@ from prometheus.definitions import (
     INVALID_PREDICTIONS,
     INVALID_SHARE,
     KEPT_FIRING,
+    MODELS,
     MOVED,
+    NAMED,
     ONSET,
     OUT_OF_BAND,
     OWN_ERRORS,
@@ -36,6 +39,14 @@ def of_output(record: str) -> str:
     selector = "keras_model_name=%q,keras_model_output=%q"
     values = "$labels.keras_model_name $labels.keras_model_output"
     return f'printf "{record}{{{selector}}}" {values} | query'
+
+
+def farthest(record: str) -> str:
+    """Query the three series of an output that have the highest values, in a template."""
+    selector = "keras_model_name=%q,keras_model_output=%q"
+    values = "$labels.keras_model_name $labels.keras_model_output"
+    found = f'printf "topk({NAMED}, {record}{{{selector}}})" {values} | query'
+    return f'{found} | sortByLabel "instance" | sortByLabel "keras_model_version"'
 
 
 def classes(record: str) -> str:
@@ -59,7 +70,7 @@ DRIFT_IS_DETECTED = Alert(
     predictions, not minutes, when drift has ended, and last_over_time bridges {BRIDGED} of missing
     data.
     """,
-    f"{STATE} > 0",
+    f"{STATE}{MODELS} > 0",
     summary="{{ $labels.keras_model_name }}: predictions have drifted from their baseline",
     description="\n".join(
         (
@@ -77,7 +88,7 @@ DRIFT_IS_DETECTED = Alert(
 DISTRIBUTION_HAS_SHIFTED = Alert(
     DISTRIBUTION_SHIFTED,
     "keep_firing_for bridges gaps and a class that wavers about its threshold.",
-    f"max by ({BY_OUTPUT}) ({OUT_OF_BAND})",
+    f"max by ({BY_OUTPUT}) ({OUT_OF_BAND}{MODELS})",
     summary="""
     {{ $labels.keras_model_name }}: classes are predicted more or less often than tolerated
     """,
@@ -98,12 +109,18 @@ BASELINES_ARE_DIFFERENT = Alert(
     """
     While the baselines differ the windows are not tested: silence that somebody should know of.
     """,
-    f"{UNSETTLED} > 0",
+    f"{UNSETTLED}{MODELS} > 0",
     summary="{{ $labels.keras_model_name }}: replicas have different baselines",
     description="\n".join(
         (
             "For 30 minutes the replicas of model {{ $labels.keras_model_name }} have compared",
-            "output {{ $labels.keras_model_output }} with different baselines.",
+            "output {{ $labels.keras_model_output }} with different baselines",
+            f"{{{{- range $i, $replica := {farthest(BASELINE_FARTHEST)} }}}}",
+            "{{- if $i }},{{ else }}; farthest from the mean of all:{{ end }}",
+            "{{ with .Labels.instance }}{{ . }}{{ else }}a replica without instance{{ end }}",
+            "{{- with .Labels.keras_model_version }} of version {{ . }}{{ end }}",
+            "by {{ .Value | humanizePercentage }}",
+            "{{- end }}.",
             f"{DISTRIBUTION_SHIFTED.name} is silent meanwhile; {DRIFT_DETECTED.name} is not.",
         )
     ),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus.definitions import (
     BASELINE_DESIGN_EFFECT,
+    BASELINE_DISTANCE,
+    BASELINE_FARTHEST,
     BASELINE_MOVED,
     BASELINE_SHARE,
     BASELINE_SIZE,
@@ -146,6 +148,42 @@ REMEMBERED = (
           {REMEMBERED_SHARE}
           unless on ({BY_OUTPUT}) {BASELINE_SHARE}
           and on ({BY_OUTPUT}) {in_window(TOTAL, DAY.name)}
+        """,
+    ),
+    Record(
+        BASELINE_DISTANCE,
+        """
+        By replica, with its own labels, while `unsettled`: how far its baseline is from the mean of
+        all, as a share of the predictions that it expects of other classes (total variation
+        distance). Both add up to 1, so what it expects more of is enough. A replica that does not
+        know a class expects 0 of it; all know `invalid`, so that one is counted.
+        """,
+        f"""
+        sum without (keras_prediction_class) (
+          clamp_min(
+            last_over_time({Exported.BASELINE_PROPORTION}[{BRIDGED}])
+              - on ({BY_CLASS}) group_left () (
+                sum by ({BY_CLASS}) (last_over_time({Exported.BASELINE_PROPORTION}[{BRIDGED}]))
+                  / on ({BY_OUTPUT}) group_left ()
+                    max by ({BY_OUTPUT}) (
+                      count by ({BY_CLASS}) (
+                        last_over_time({Exported.BASELINE_PROPORTION}[{BRIDGED}])
+                      )
+                    )
+              ),
+            0
+          )
+        ) > 0.001
+        and on ({BY_OUTPUT}) ({UNSETTLED} > 0)
+        """,
+    ),
+    Record(
+        BASELINE_FARTHEST,
+        "The same, only of replicas at least half as far as the farthest: the odd ones.",
+        f"""
+        {BASELINE_DISTANCE}
+          >= on ({BY_OUTPUT}) group_left ()
+            0.5 * max by ({BY_OUTPUT}) ({BASELINE_DISTANCE})
         """,
     ),
 )

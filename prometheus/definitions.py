@@ -60,6 +60,9 @@ FLEET = '{keras_prediction_scope="fleet"}'
 PROCESSES = '{keras_prediction_scope!="fleet"}'
 """Selects what the processes say: they have no such label."""
 
+MODELS = '{keras_model_name!=""}'
+"""Selects what is about a model: a stranger's metric of the same name raises no alert."""
+
 
 # Levels: by what a record is told apart, beside its window.
 
@@ -82,6 +85,8 @@ BASELINE_DESIGN_EFFECT = "output:keras_prediction_baseline_design_effect:max"
 DESIGN_EFFECT = "output:keras_prediction_design_effect:max"
 UNSETTLED = "output:keras_prediction_baseline:unsettled"
 BASELINE_MOVED = "output:keras_prediction_baseline:moved"
+BASELINE_DISTANCE = "replica:keras_prediction_baseline:distance"
+BASELINE_FARTHEST = "replica:keras_prediction_baseline:farthest"
 
 # Records of the windows
 
