@@ -138,15 +138,21 @@ class DriftFunction:
     def _test(self, x: Any, y: Any) -> None:
         try:
             result = _checked(self._function(x, y))
-        except Exception as error:
-            self._failed(
-                "drift_function", f"drift function {self.name!r}: {error!r}", subject=self.name
-            )
+        except BaseException as error:  # sys.exit() too: the thread has more to test
+            what = f"drift function {self.name!r}: {_shown(error)}"
+            self._failed("drift_function", what, subject=self.name)
             return
         if result is None:
             return
         self.newest = result
         self._results.append(result)
+
+
+def _shown(error: BaseException) -> str:
+    try:
+        return repr(error)
+    except Exception:
+        return type(error).__name__
 
 
 def _checked(found: Any) -> UserTestResult | None:

@@ -102,6 +102,29 @@ def test_a_function_that_raises_goes_on_with_the_next_prediction(collected):
     assert test.newest == (0.5, 1.0)
 
 
+class UnshownError(Exception):
+    def __repr__(self):
+        raise RuntimeError("not to be shown")
+
+
+@pytest.mark.parametrize("kind", [SystemExit, KeyboardInterrupt, GeneratorExit, UnshownError])
+def test_whatever_a_function_raises_its_thread_goes_on(collected, kind):
+    """What is no Exception ended the thread, and nothing was tested any longer."""
+    results = iter([kind(1), (0.25, 3.5)])
+
+    def function(x, y):
+        if isinstance(result := next(results), BaseException):
+            raise result
+        return result
+
+    recorder, test = watched(collected, function)
+    for _ in range(2):
+        recorder.record(np.array([0]))
+        assert test.wait(SECONDS)
+    assert test.newest == (0.25, 3.5)
+    assert errors_of(collected)["drift_function"] == 1
+
+
 def test_a_slow_function_delays_nobody_and_what_finds_no_room_is_counted(collected):
     begun, go_on = threading.Event(), threading.Event()
 
