@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 import weakref
@@ -15,6 +16,8 @@ from otel_drift.keras.patch import STATE, ModelState, Patch
 from otel_drift.telemetry.recorder import ModelRecorder
 from otel_drift.telemetry.session import Session
 
+logger = logging.getLogger(__name__)
+
 
 class Models:
     """The models of one imported Keras.
@@ -26,7 +29,7 @@ class Models:
     """
 
     def __init__(self, keras: Any) -> None:
-        self._patch = Patch(keras, self._recorder_of)
+        self._patch = Patch(keras, self._recorder_of, self._failed)
         self._loaders = Loaders(self._loaded)
         self._all: Session | None = None
         self._single: weakref.WeakSet[Any] = weakref.WeakSet()
@@ -116,6 +119,20 @@ class Models:
         if state is not None and state.session is session and state.recorder is None:
             return None  # it could not be recorded, which has been said
         return self._start(model, session, None if state is None else state.path)
+
+    def _failed(self, model: Any, what: str, subject: str) -> None:
+        """Count a failure with a model that is to be recorded: never raises."""
+        try:
+            state: ModelState | None = model.__dict__.get(STATE)
+            session = self._all if state is None else state.session or self._all
+            if state is not None and state.recorder is not None:
+                name, failed = state.recorder.name, state.recorder.failed
+                failed("internal", f"{name}: {what}", subject=subject)
+            elif session is not None:
+                name = session.options.model_name or str(model.name)
+                session.failed(name, "internal", f"{name}: {what}", subject=subject)
+        except Exception:
+            logger.warning("a failure that is not counted: %s", what, exc_info=True)
 
     def _loaded(self, model: Any, path: str) -> None:
         if self._all is not None:

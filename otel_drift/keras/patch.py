@@ -13,7 +13,6 @@ made there would be lost.
 from __future__ import annotations
 
 import functools
-import logging
 from collections.abc import Callable
 from threading import get_ident
 from time import perf_counter
@@ -31,8 +30,6 @@ from otel_drift.keras.training_step import possible_step
 from otel_drift.telemetry.invocation import Method
 from otel_drift.telemetry.recorder import ModelRecorder
 from otel_drift.telemetry.session import Session
-
-logger = logging.getLogger(__name__)
 
 OBSERVED = {"predict": "predict", "predict_on_batch": "predict_on_batch", "__call__": "call"}
 """Methods of the class, and what ``keras.method`` says of them."""
@@ -62,12 +59,20 @@ class Patch:
         The imported package.
     recorder_of
         Gives the recorder of a model that has none yet, or None if it is not to be recorded.
+    failed
+        Counts a failure with a model, given what to say of it and its subject.
     """
 
-    def __init__(self, keras: Any, recorder_of: Callable[[Any], ModelRecorder | None]) -> None:
+    def __init__(
+        self,
+        keras: Any,
+        recorder_of: Callable[[Any], ModelRecorder | None],
+        failed: Callable[[Any, str, str], None],
+    ) -> None:
         self._class: Any = keras.Model
         self._symbolic = keras.KerasTensor
         self._recorder_of = recorder_of
+        self._failed = failed
         self._inside: set[int] = set()
         """The threads that are inside a call of a model."""
         self._enabled = False
@@ -139,13 +144,15 @@ class Patch:
                 call = getattr(super(cls, model), name)  # pyright: ignore
             else:
                 call = before.__get__(model, cls)
-            if (
-                (compiling is not None and compiling())  # first: a compiler must not see the rest
-                or (thread := get_ident()) in inside
-            ):
-                return call(*args, **kwargs)
-            inside.add(thread)
             try:
+                compiled = compiling is not None and compiling()
+            except Exception:
+                compiled = self._not_told(model)
+            # First, since a compiler must not see the rest.
+            if compiled or (thread := get_ident()) in inside:
+                return call(*args, **kwargs)
+            try:
+                inside.add(thread)
                 recorded, context = recorded_by(model, args, kwargs)
                 if recorded is None:
                     return call(*args, **kwargs)
@@ -166,6 +173,11 @@ class Patch:
                 inside.discard(thread)
 
         return observed
+
+    def _not_told(self, model: Any) -> bool:
+        """Take a model not to be compiled, where that cannot be told."""
+        self._failed(model, "it cannot be told whether it is being compiled", "compiling")
+        return False
 
     def _recorded_by(
         self, method: str
@@ -212,7 +224,7 @@ class Patch:
                     recorder.see_unchanged(recorded)
                 return recorded, context
             except Exception:
-                logger.warning("a prediction is not recorded", exc_info=True)
+                self._failed(model, f"a {method} that is not recorded", "observed")
                 return None, None
 
         return recorded_by
@@ -227,14 +239,14 @@ class Patch:
                 call = getattr(super(cls, model), name)  # pyright: ignore
             else:
                 call = before.__get__(model, cls)
-            if (
-                (compiling is not None and compiling())
-                or (thread := get_ident()) in inside
-                or not self._enabled
-            ):
-                return call(*args, **kwargs)
-            inside.add(thread)
             try:
+                compiled = compiling is not None and compiling()
+            except Exception:
+                compiled = self._not_told(model)
+            if compiled or (thread := get_ident()) in inside or not self._enabled:
+                return call(*args, **kwargs)
+            try:
+                inside.add(thread)
                 return call(*args, **kwargs)
             finally:
                 inside.discard(thread)

@@ -190,7 +190,7 @@ class OutputReader:
                 given = parts(self._function(y))
         except Exception:
             self._failed("output", f"{self._model_name}: the outputs function failed")
-            return Found(_rows_of(y), [], [])
+            return Found(self._rows_of(y), [], [])
         now: list[Batch] = []
         later: list[tuple[KnownOutput, Later]] = []
         for output, value in given:
@@ -211,7 +211,7 @@ class OutputReader:
             except Exception:
                 what = f"{self._model_name}: output {output!r} cannot be counted"
                 self._failed("output", what, subject=output)
-        return Found(_rows_of(y), now, later)
+        return Found(self._rows_of(y), now, later)
 
     def hold_usual(self, labels: Labels) -> None:
         """Take labels that one of `usual` has made."""
@@ -307,6 +307,18 @@ class OutputReader:
             return name
         return f"{name} ({classes} classes)"
 
+    def _rows_of(self, y: Any) -> int:
+        """Count the rows of the first array; what has no shape has none."""
+        try:
+            first = y if hasattr(y, "shape") else next((value for _, value in parts(y)), None)
+            shape = getattr(first, "shape", None)
+            if shape is None:
+                return 0
+            return int(shape[0]) if len(shape) else 1
+        except Exception:
+            self._failed("output", f"{self._model_name}: rows cannot be counted", subject="rows")
+            return 0
+
     def _say_traced(self, value: Any) -> None:
         """Say, once, that a program has made a function of a model that bypasses us."""
         if self._said_traced or type(value).__module__.startswith("keras."):
@@ -322,12 +334,3 @@ class OutputReader:
 
 def _none(_: Any) -> None:
     """Leave it to `OutputReader.read`."""
-
-
-def _rows_of(y: Any) -> int:
-    """Count the rows of the first array; what cannot be taken apart has none."""
-    try:
-        shape = y.shape if hasattr(y, "shape") else parts(y)[0][1].shape
-        return int(shape[0]) if len(shape) else 1
-    except Exception:
-        return 0

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from contextlib import suppress
 
 from otel_drift.telemetry.concurrent_counter import ConcurrentCounter
 
@@ -71,7 +72,8 @@ class Failures:
         logged = self._subjects.setdefault(key, set())
         if subject not in logged and len(logged) < MAXIMUM_SUBJECTS:
             logged.add(subject)
-            logger.warning("%s (reported once)", what, exc_info=traceback)
+            with suppress(Exception):  # of the program's own handlers; counted it is
+                logger.warning("%s (reported once)", what, exc_info=traceback)
 
     def counts(self, models: Iterable[Attributes] = ()) -> dict[tuple[Attributes, str], int]:
         """Give what has been counted, with a zero for every type of these models."""

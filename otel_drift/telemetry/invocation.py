@@ -22,6 +22,7 @@ context goes with the duration, so that the histogram's exemplars carry its trac
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from threading import get_ident
 from time import monotonic, time_ns
 from types import MappingProxyType
@@ -297,9 +298,10 @@ def _first(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
 class Invocation:
     """The span of one call, which is the current one until `leave`."""
 
-    __slots__ = ("_span", "_token", "context")
+    __slots__ = ("_recorder", "_span", "_token", "context")
 
     def __init__(self, method: Method, tracer: trace.Tracer) -> None:
+        self._recorder = method.recorder
         name = f"{method.name} {method.recorder.name}"
         self._span = tracer.start_span(name, attributes=method.attributes)
         self.context = trace.set_span_in_context(self._span)
@@ -317,5 +319,14 @@ class Invocation:
         self._span.end()
 
     def leave(self) -> None:
-        """Make the span before it the current one again."""
-        otel_context.detach(self._token)
+        """Make the span before it the current one again: never raises, but for interruptions."""
+        try:
+            otel_context.detach(self._token)
+        except BaseException as error:
+            with suppress(Exception):
+                before = self._token.old_value
+                otel_context.attach(before if isinstance(before, Context) else Context())
+            if not isinstance(error, Exception):
+                raise
+            what = f"{self._recorder.name}: a span could not be left as it should be"
+            self._recorder.failed("internal", what, subject="leave")

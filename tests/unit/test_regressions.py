@@ -1,14 +1,21 @@
 """Faults that were found once, and must not come back."""
 
+import logging
+import os
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 
+os.environ.setdefault("KERAS_BACKEND", "torch")
+
+import keras
 import numpy as np
 import pytest
 
 import otel_drift
 from otel_drift import Baseline, DriftMonitor
+from otel_drift.keras import patch
 from otel_drift.telemetry import collection
 
 NAME, OUTPUT, CLASS = "keras.model.name", "keras.model.output", "keras.prediction.class"
@@ -324,3 +331,64 @@ def test_an_output_of_another_form_takes_no_series_over(collected, calls, counts
     assert found == counts
     errors = collected.values("keras.instrumentation.errors", "error.type")
     assert errors["output"] == 0
+
+
+SCORES = np.random.default_rng(5).dirichlet(np.ones(3), 11)
+
+
+class Given(keras.Model):
+    """Returns what the class is told to."""
+
+    y = SCORES
+
+    def call(self, x):
+        return self.y
+
+
+@contextmanager
+def instrumented(collected):
+    model = Given(name="given")
+    otel_drift.instrument_model(
+        model, baseline=Baseline.uniform(3), meter_provider=collected.provider
+    )
+    try:
+        yield model
+    finally:
+        otel_drift.uninstrument_model(model)
+
+
+def test_what_cannot_be_asked_before_a_call_is_an_error_each_time_and_one_line(
+    collected, caplog, monkeypatch
+):
+    """It was a warning with a traceback at every call, and no error at all."""
+
+    def broken():
+        raise RuntimeError("no context")
+
+    with instrumented(collected) as model:
+        monkeypatch.setattr(patch, "get_current", broken)
+        for _ in range(3):
+            assert model(SCORES, training=False) is SCORES
+        monkeypatch.undo()
+        model(SCORES, training=False)
+        assert sum(collected.values("keras.predictions", CLASS).values()) == len(SCORES)
+        assert collected.values("keras.instrumentation.errors", "error.type")["internal"] == 3
+    assert len([one for one in caplog.records if "that is not recorded" in one.message]) == 1
+
+
+def test_a_handler_that_raises_does_not_reach_the_user(collected, monkeypatch):
+    """What is logged of a failure went on to whoever had called the model."""
+
+    class Broken(logging.Handler):
+        def emit(self, record):
+            raise RuntimeError("no log")
+
+    handler, logger = Broken(), logging.getLogger("otel_drift")
+    with instrumented(collected) as model:
+        logger.addHandler(handler)
+        try:
+            monkeypatch.setattr(Given, "y", object())
+            assert model(SCORES, training=False) is Given.y
+        finally:
+            logger.removeHandler(handler)
+        assert collected.values("keras.instrumentation.errors", "error.type")["output"] == 1

@@ -30,21 +30,6 @@ MODULES_THAT_CANNOT = {
     *("builtins", "time", "_thread", "_weakref", "collections", "itertools", "math", "_contextvars")
 }
 """Their functions, and the methods of their types, fail for want of memory at most."""
-CANNOT_RAISE = (
-    "<string>:<lambda>",
-    "<frozen abc>:ABCMeta.__instancecheck__",
-    "torch/compiler/__init__.py:is_compiling",
-    "opentelemetry/context/__init__.py:detach",
-    *(":ArrayImpl.shape", ":_EagerTensorBase.shape"),
-    *(":TensorShape.__len__", ":TensorShape.__getitem__"),
-)
-"""They make a named tuple, ask for a class, give a flag, catch and log whatever is wrong, or tell
-the shape of an array."""
-LOGGED_ONLY = (
-    *(":is_instrumentation_enabled", ":get_current"),
-    *(":in_symbolic_scope", ":could_possibly_record"),
-)
-"""Asked before it is known which model's error that would be."""
 BASELINE = Baseline.from_counts([30, 40, 30])
 
 
@@ -83,8 +68,7 @@ def places_of(call: Callable[[], Any]) -> list[Place]:
         call()
     finally:
         sys.setprofile(None)
-    places = [Place(*line, frozenset(called)) for line, called in found.items()]
-    return [one for one in places if not all(name.endswith(CANNOT_RAISE) for name in one.called)]
+    return [Place(*line, frozenset(called)) for line, called in found.items()]
 
 
 class Fault:
@@ -178,7 +162,7 @@ def problem_of(call: Callable[[], Any], y: Any, fault: Fault, found: Any) -> str
         left = span_left()
     if left:
         return "its span is still the current one"
-    if not fault.raised or any(name.endswith(LOGGED_ONLY) for name in fault.place.called):
+    if not fault.raised:
         return ""
     return "was not counted" if errors(found) <= counted else ""
 
