@@ -156,6 +156,8 @@ class Stack:
     seconds_until_forgotten
         How long the collector gives the last values of a process that has ended; None stands for
         what its configuration says.
+    start_timestamps
+        Whether Prometheus has a counter begin with 0 when its process began to count (version 3).
 
     Raises
     ------
@@ -173,6 +175,7 @@ class Stack:
         scraped: Mapping[str, str] | None = None,
         seconds_between_scrapes: int | None = None,
         seconds_until_forgotten: int | None = None,
+        start_timestamps: bool = False,
     ) -> None:
         self.programs = programs
         self.ports = ports
@@ -181,6 +184,7 @@ class Stack:
         self._scraped = dict(scraped or {})
         self._seconds_between_scrapes = seconds_between_scrapes
         self._seconds_until_forgotten = seconds_until_forgotten
+        self._start_timestamps = start_timestamps
         self._running: list[Process] = []
         self._exit = contextlib.ExitStack()
         self.prometheus = Prometheus(f"http://127.0.0.1:{ports.prometheus}")
@@ -282,6 +286,8 @@ class Stack:
             f"--web.external-url={self.prometheus.url}",
             "--enable-feature=exemplar-storage",
         ]
+        if self._start_timestamps:
+            options.append("--enable-feature=created-timestamp-zero-ingestion")
         if self.otlp_receiver:
             options.append("--web.enable-otlp-receiver")
         return self.run("prometheus", [self.programs.prometheus, *options])
