@@ -15,6 +15,8 @@ collector need.
     $ otel-drift rules --format kubernetes --label release=prometheus | kubectl apply -f -
     $ otel-drift dashboards --directory /var/lib/grafana/dashboards
     $ otel-drift collector-config > collector.yaml
+    $ otel-drift doctor
+    $ otel-drift doctor --prometheus http://localhost:9090
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0, 1 for what was found, 2 for misuse.
 
     ``replay`` ends with 1 where there is drift, ``calibrate`` where the log does not predict itself
-    or a part of it is not like the rest, ``fleet --once`` where an output drifts.
+    or a part of it is not like the rest, ``fleet --once`` where an output drifts, ``doctor`` where
+    something is wrong.
 
     >>> main(["average-run-length", "--predictions-per-second", "100"])
     With 100 predictions/s (788,940,000 a quarter) and at most 1 false alarm a quarter:
@@ -287,6 +290,23 @@ def _configuration(options: argparse.Namespace) -> int:
     return 0
 
 
+def _doctor(options: argparse.Namespace) -> int:
+    from otel_drift.doctor.finding import as_json, as_text
+
+    if options.prometheus is None:
+        from otel_drift.doctor.environment import look_at_environment
+
+        findings = look_at_environment()
+    else:
+        from otel_drift.doctor.prometheus import look_at_prometheus
+        from otel_drift.fleet.prometheus_api import HEADERS, PrometheusApi, headers_of
+
+        headers = headers_of(os.environ.get(HEADERS, ""))
+        findings = look_at_prometheus(PrometheusApi(options.prometheus, headers, timeout=10))
+    print(as_json(findings) if options.json else as_text(findings))
+    return 1 if any(found.state == "wrong" for found in findings) else 0
+
+
 def _replayed(options: argparse.Namespace, classes: Sequence[str]) -> PredictionLog:
     """Read a log, or bare class indices."""
     import numpy as np
@@ -367,6 +387,7 @@ def _parser() -> argparse.ArgumentParser:
     command.add_argument("--tolerance", type=float, default=0.2)
     command.add_argument("--average-run-length", type=float, default=1e7)
     _add_fleet(commands)
+    _add_doctor(commands)
     _add_what_is_handed_out(commands)
     return parser
 
@@ -394,6 +415,15 @@ def _add_fleet(commands: Any) -> None:
         "--average-run-length", type=float, help="else what the replicas have, else 10 million"
     )
     command.add_argument("--once", action="store_true", help="read one tick, print what is known")
+
+
+def _add_doctor(commands: Any) -> None:
+    command = commands.add_parser("doctor", help="say why no series arrive, and what to do")
+    command.set_defaults(command=_doctor)
+    command.add_argument(
+        "--prometheus", metavar="URL", help="look at what has arrived there, not at this machine"
+    )
+    command.add_argument("--json", action="store_true", help="print a list of objects")
 
 
 def _add_what_is_handed_out(commands: Any) -> None:

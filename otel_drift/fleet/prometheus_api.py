@@ -120,7 +120,27 @@ class PrometheusApi:
             If there is no answer that can be read.
         """
         body = urllib.parse.urlencode({"query": expression, "time": f"{at:.3f}"}).encode()
-        request = urllib.request.Request(f"{self.url}/api/v1/query", body)  # noqa: S310
+        return self._read(self._ask("/api/v1/query", body))
+
+    def rule_groups(self) -> list[dict[str, Any]]:
+        """Give the groups of rules as the server has them: what ``/api/v1/rules`` says.
+
+        Raises
+        ------
+        PrometheusError
+            If there is no answer that can be read.
+        """
+        content = self._ask("/api/v1/rules")
+        try:
+            groups = cast("list[dict[str, Any]]", json.loads(content)["data"]["groups"])
+            for group in groups:
+                _ = group["name"], [rule["name"] for rule in group["rules"]]
+        except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
+            raise self._nonsense(content) from None
+        return groups
+
+    def _ask(self, path: str, body: bytes | None = None) -> bytes:
+        request = urllib.request.Request(f"{self.url}{path}", body)  # noqa: S310
         for name, value in self._headers.items():  # not sent on to whom a redirect names
             request.add_unredirected_header(name, value)
         try:
@@ -137,7 +157,7 @@ class PrometheusApi:
         if len(content) > LONGEST_ANSWER:
             what = f"{self.url}: an answer of more than {LONGEST_ANSWER:,} bytes"
             raise PrometheusError(what, "too_long")
-        return self._read(content)
+        return content
 
     def _read(self, content: bytes) -> Answer:
         try:
@@ -148,10 +168,12 @@ class PrometheusApi:
             said = cast("list[Any]", answer.get("warnings") or [])
             return Answer(samples, tuple(str(one)[:SHOWN] for one in said))
         except (AttributeError, KeyError, TypeError, ValueError, RecursionError):
-            said = " ".join(content[:SHOWN].decode(errors="replace").split())
-            raise PrometheusError(
-                f"{self.url}: this is not an answer of the API of Prometheus: {said!r}", "nonsense"
-            ) from None
+            raise self._nonsense(content) from None
+
+    def _nonsense(self, content: bytes) -> PrometheusError:
+        said = " ".join(content[:SHOWN].decode(errors="replace").split())
+        what = f"{self.url}: this is not an answer of the API of Prometheus: {said!r}"
+        return PrometheusError(what, "nonsense")
 
     def _compare_clocks(self, date: str | None) -> None:
         try:
