@@ -85,7 +85,10 @@ def look_at_models(api: PrometheusApi, at: float) -> Iterator[Finding]:
             yield wrong("models", f"{what}, no baseline: drift is not watched", remedy)
     for one in without_output:
         what = f"model {_model(one)}: {one.value:,.0f} rows predicted, none counted by class"
-        yield wrong("models", what, "say what its outputs mean in OTEL_PYTHON_KERAS_DECISION")
+        remedy = (
+            "unless it is a regression, say what its outputs mean in OTEL_PYTHON_KERAS_DECISION"
+        )
+        yield unknown("models", what, remedy)
 
 
 def look_at_ages(api: PrometheusApi, at: float) -> Iterator[Finding]:
