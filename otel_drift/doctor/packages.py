@@ -34,6 +34,8 @@ BACKENDS = {
 }
 """The packages of which one brings it."""
 PROGRAM = "opentelemetry-instrument"
+INJECTED = "opentelemetry/instrumentation/auto_instrumentation"
+"""The folder that the operator, and the program itself, put first in PYTHONPATH."""
 
 
 def look_at_packages(environment: Mapping[str, str]) -> Iterator[Finding]:
@@ -47,8 +49,12 @@ def look_at_packages(environment: Mapping[str, str]) -> Iterator[Finding]:
     exporter = EXPORTERS.get(protocol_of(environment))
     if exporter is not None:
         yield look_at_package(f"{exporter} >= 1.35", f"pip install -U {exporter}")
-    yield look_at_package("scipy >= 1.11", "pip install -U scipy")
-    yield look_at_program()
+    if version_of("scipy") is None:
+        what = "scipy is not installed: limits are within a few per cent"
+        yield unknown("scipy", what, "pip install scipy, for exact ones")
+    else:
+        yield look_at_package("scipy >= 1.11", "pip install -U scipy")
+    yield look_at_program(environment)
 
 
 def look_at_package(requirement: str, remedy: str) -> Finding:
@@ -80,8 +86,10 @@ def look_at_backend(environment: Mapping[str, str]) -> Finding:
     return ok("backend", f"backend {backend} {versions[0]} ({where})")
 
 
-def look_at_program() -> Finding:
-    """Look whether the program that instruments without code belongs to this Python."""
+def look_at_program(environment: Mapping[str, str]) -> Finding:
+    """Look whether what instruments without code is there, and belongs to this Python."""
+    if INJECTED in environment.get("PYTHONPATH", ""):
+        return ok(PROGRAM, "instrumented by PYTHONPATH, as OpenTelemetry's operator does")
     if Path(sys.executable).with_name(PROGRAM).exists():
         return ok(PROGRAM, f"{PROGRAM} is there")
     elsewhere = shutil.which(PROGRAM)

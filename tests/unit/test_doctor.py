@@ -23,7 +23,7 @@ from otel_drift.doctor.environment import (
     look_at_options,
 )
 from otel_drift.doctor.errors import ERRORS, REMEDIES
-from otel_drift.doctor.packages import look_at_backend, look_at_package
+from otel_drift.doctor.packages import look_at_backend, look_at_package, look_at_program
 from otel_drift.doctor.prometheus import look_at_prometheus
 from otel_drift.fleet.prometheus_api import PrometheusApi
 from otel_drift.telemetry.failures import ERROR_TYPES
@@ -80,6 +80,19 @@ def test_the_backend_is_what_keras_takes(tmp_path):
     assert look_at_backend(home).what.startswith("backend tensorflow ")
     assert look_at_backend({"KERAS_BACKEND": "theano"}).state == "wrong"
     assert look_at_backend({"KERAS_BACKEND": "openvino"}).remedy.startswith("pip install openvino")
+
+
+def test_the_program_is_of_this_python_or_a_path_has_been_set(tmp_path, monkeypatch):
+    assert look_at_program({}).state == "ok"
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert look_at_program({}).state == "wrong"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "opentelemetry-instrument").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert look_at_program({}).state == "unknown"
+    folder = "/otel-auto-instrumentation-python/opentelemetry/instrumentation/auto_instrumentation"
+    assert look_at_program({"PYTHONPATH": folder}).state == "ok"
 
 
 @pytest.mark.parametrize("disabled", ["keras", "requests, keras", "*"])
