@@ -14,9 +14,10 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +67,29 @@ class Explanation(NamedTuple):
     """Posterior probability of `classes`, given that one class moved or two alike."""
     contributions: tuple[ClassShift, ...]
     """The classes that contribute most, in descending order."""
+
+    def plain(self) -> list[Any]:
+        """Give what JSON can hold, and `read` reads."""
+        shifts = [list(one) for one in self.contributions]
+        return [self.age, list(self.classes), self.probability, shifts]
+
+    @classmethod
+    def read(cls, plain: Any, classes: int) -> Explanation:
+        """Read what `plain` gave, where there are so many classes.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is none.
+        """
+        age, named, probability, contributions = plain
+        shifts = tuple(ClassShift(int(k), *map(float, numbers)) for k, *numbers in contributions)
+        found = cls(int(age), tuple(int(k) for k in named), float(probability), shifts)
+        places = (*found.classes, *(one.position for one in shifts))
+        numbers = (probability, *(number for one in shifts for number in one[1:]))
+        if not all(0 <= k < classes for k in places) or not all(map(math.isfinite, numbers)):
+            raise ValueError(f"explanation {plain!r}")
+        return found
 
     @property
     def moved(self) -> tuple[ClassShift, ...]:

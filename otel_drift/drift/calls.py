@@ -21,6 +21,7 @@ m at the most: all its rows are then one.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -67,6 +68,9 @@ class CallDependence:
         self._seen = np.zeros(len(CALL_LENGTHS), np.int64)
         # Recent predictions; the sums of what their design effects exceed 1 by, and by the log.
         self._sums = np.zeros(3)
+
+    def __copy__(self) -> CallDependence:
+        return copy.deepcopy(self)  # one that shares arrays would go on with this one
 
     @property
     def measured(self) -> float:

@@ -19,6 +19,7 @@ change of the shares does not look like dependence. What is not clearly above 1 
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -73,6 +74,9 @@ class LiveDesignEffect:
             self._expected[: len(of_log)] = BEYOND * np.array(of_log)
         self._values = np.ones(LENGTHS)
         self._stretches = [RecentBlocks(PARTS, cells) for _ in range(LENGTHS)]
+
+    def __copy__(self) -> LiveDesignEffect:
+        return copy.deepcopy(self)  # one that shares arrays would go on with this one
 
     @property
     def measured(self) -> float:

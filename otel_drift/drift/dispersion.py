@@ -15,6 +15,7 @@ that a sudden one does not either.
 
 from __future__ import annotations
 
+import copy
 import functools
 import math
 from statistics import NormalDist
@@ -83,6 +84,9 @@ class RecentBlocks:
         self._numbers = np.zeros(3, np.int64)
         self._direction = first_direction(cells).astype(np.float32)
         self._turning = np.zeros(cells, np.float32)
+
+    def __copy__(self) -> RecentBlocks:
+        return copy.deepcopy(self)  # one that shares arrays would go on with this one
 
     @property
     def blocks(self) -> int:

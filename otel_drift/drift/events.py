@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from otel_drift.drift.alarm import Alarm
 from otel_drift.drift.window import WindowResult
@@ -84,6 +84,10 @@ class DriftEvents:
         self._told: Alarm | None = None
         """What was told last of the drift that goes on; None while there is none."""
         self._events: deque[DriftEvent] = deque(maxlen=UNREAD_EVENTS)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what a copy takes; events may be taken meanwhile."""
+        return {**vars(self), "_events": self._events.copy()}
 
     def alarm(
         self, alarm: Alarm, *, time: float, onset: float, window: WindowResult | None

@@ -16,6 +16,7 @@ units that are independent of each other are independent.
 
 from __future__ import annotations
 
+import copy
 from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any, cast
@@ -34,6 +35,9 @@ class Keys:
         self._sizes: OrderedDict[int, int] = OrderedDict()
         self._predictions = 0
         self._squares = 0
+
+    def __copy__(self) -> Keys:
+        return copy.deepcopy(self)  # one that shares arrays would go on with this one
 
     @property
     def design_effect(self) -> float:

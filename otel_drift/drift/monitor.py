@@ -125,6 +125,7 @@ class DriftMonitor:
     Notes
     -----
     Any number of threads may call `update` and `snapshot`. Nothing waits for a lock in `update`.
+    A copy, also one of ``copy.copy`` or through a pickle, goes on by itself from where this is.
     """
 
     def __init__(
@@ -174,7 +175,11 @@ class DriftMonitor:
         """Give all that it knows, with what waited worked off: for pickles, and copies."""
         self._drain(wait=True)
         with self._lock:
-            return copy.deepcopy({name: v for name, v in vars(self).items() if name != "_lock"})
+            # Other threads may add to the one, and take of the other, at any time.
+            state: dict[str, Any] = {**vars(self), "_buffer": deque(), "_buffered": 0}
+            state["_p_values"] = self._p_values.copy()
+            del state["_lock"]
+            return copy.deepcopy(state)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Go on from what another knew; nothing is shared with it."""

@@ -43,6 +43,7 @@ block brings them), `recursion` (R, in segments that are worked through side by 
 from __future__ import annotations
 
 import base64
+import copy
 import math
 import zlib
 from collections.abc import Mapping, Sequence
@@ -107,7 +108,7 @@ EXPLAINED_FOR, EXPLAINED_FOR_LONGEST = 512, 4_096
 """Predictions for which the alarms of one drift share an explanation, an eighth of its age in
 between: there may be an alarm in every chunk, and explaining costs more than finding."""
 
-STATE_VERSION = 3
+STATE_VERSION = 4
 SIGNED = ("direction", "turning")
 """Ends of the names of arrays that may hold negative numbers."""
 
@@ -190,6 +191,9 @@ class SequentialDetector:
         self._episode = Episode()
         self._explained = NOTHING_MOVED
         self._explained_until = 0
+
+    def __copy__(self) -> SequentialDetector:
+        return copy.deepcopy(self)  # one that shares arrays would go on with this one
 
     @property
     def evidence(self) -> float:
@@ -370,6 +374,8 @@ class SequentialDetector:
             "last_alarm": self._episode.last_alarm,
             "started": self._episode.started,
             "gaps": list(self._episode.gaps),
+            "explained": self._explained.plain(),
+            "explained_until": self._explained_until,
             **{name: _packed(values) for name, values in self._arrays().items()},
         }
 
@@ -432,6 +438,8 @@ class SequentialDetector:
             self._episode = Episode(
                 state["last_alarm"], state["started"], tuple(int(gap) for gap in state["gaps"])
             )
+            self._explained = Explanation.read(state["explained"], len(self._base))
+            self._explained_until = int(state["explained_until"])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"state: damaged ({error!r})") from error
 

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -180,6 +181,9 @@ class ChiSquareWindow:
         self._counts = np.zeros(len(baseline.classes), dtype=np.int64)
         self.pending = 0
         self.newest: WindowResult | None = None
+
+    def __copy__(self) -> ChiSquareWindow:
+        return copy.deepcopy(self)  # one that shares arrays would go on with this one
 
     def update(
         self, labels: NDArray[Any], lengths: list[int], design_effect: float = 1.0

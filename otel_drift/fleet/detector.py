@@ -28,6 +28,7 @@ proof. The order within a tick is not known and is drawn at random.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections import deque
 from collections.abc import Mapping
@@ -95,6 +96,9 @@ class FleetDetector:
         self._timeline: deque[tuple[int, float]] = deque(maxlen=REMEMBERED_TICKS)
         self._events = DriftEvents(self.classes)
         self._quiet_ticks = 0
+
+    def __copy__(self) -> FleetDetector:
+        return copy.deepcopy(self)  # one that shares arrays would go on with this one
 
     @property
     def average_run_length(self) -> float:

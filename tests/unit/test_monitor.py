@@ -1,5 +1,6 @@
 """The monitor counts exactly, whoever calls it, and hands its labels on in order."""
 
+import copy
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -276,3 +277,25 @@ def test_options_out_of_range(options, message):
 def test_labels_that_are_none():
     with pytest.raises(ValueError, match="must be whole numbers"):
         DriftMonitor(Baseline.uniform(3)).update(["cat"])
+
+
+def test_a_copy_under_threads_is_of_one_moment():
+    monitor = DriftMonitor(Baseline.uniform(3))
+    done = threading.Event()
+
+    def predict():
+        for _ in range(2_000):
+            monitor.append(np.array([0, 1, 2]))
+        done.set()
+
+    thread = threading.Thread(target=predict)
+    thread.start()
+    copies = []
+    while not done.is_set():
+        copies.append(copy.copy(monitor))
+        monitor.take_p_values()
+    thread.join()
+    copies.append(copy.copy(monitor))
+    for one in copies:
+        assert len(set(one.snapshot().counts[:3].tolist())) == 1
+    assert copies[-1].snapshot().predictions == monitor.snapshot().predictions == 6_000

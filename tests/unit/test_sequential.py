@@ -438,7 +438,7 @@ def test_state_is_refused_with_the_reason():
     state = detector.state()
     with pytest.raises(ValueError, match="baseline"):
         SequentialDetector.from_state(Baseline.uniform(11), state)
-    with pytest.raises(ValueError, match=r"version is 999, but 3 is wanted"):
+    with pytest.raises(ValueError, match=r"version is 999, but 4 is wanted"):
         SequentialDetector.from_state(Baseline.uniform(10), {**state, "version": 999})
     with pytest.raises(ValueError, match="average_run_length is 1000000"):
         SequentialDetector.from_state(Baseline.uniform(10), state, average_run_length=1e7)
@@ -452,6 +452,9 @@ def test_state_is_refused_with_the_reason():
         {"start_aged": "not base 85 \x00"},
         {"pending": [99]},
         {"gaps": None},
+        {"explained": None},
+        {"explained": [0, [99], 0.5, []]},
+        {"explained": [0, [1], 0.5, [[1, 0.1, float("nan"), 0.5]]]},
     ):
         with pytest.raises(ValueError, match="damaged"):
             SequentialDetector.from_state(Baseline.uniform(10), {**state, **damage})
