@@ -65,6 +65,10 @@ CALLS_AT_ONCE = 8_192
 """Calls that are put together to be worked out."""
 PATIENCE_SECONDS = 0.05
 """How long `works` waits for somebody else's step: who has it goes on with what there is."""
+READ_ANEW, READ_ANEW_AT_LEAST = 512, 32_768
+"""Predictions after which windows are read with the design effect that has been found: at first,
+then after twice as many, and at least so often. Never when the buffer happens to be worked off, or
+what a window holds would depend on who looked."""
 NOTHING, WORTH_NOTHING = np.zeros(0, np.int64), np.zeros(0)
 SECONDS_BETWEEN_MARKS = 1.0
 """How finely it is remembered when what was predicted: nobody looks more closely."""
@@ -194,6 +198,10 @@ class DriftMonitor:
             self._detector = SequentialDetector(
                 self.baseline, self._average_run_length, self._tolerance, calls=True
             )
+        self._read_with = self._detector.design_effect if self._detector else 1.0
+        """Design effect of windows, until they are read anew."""
+        self._read_anew = READ_ANEW
+        """Number of predictions from which on they are."""
         self._random = np.random.default_rng(0)
         self._clock = _Clock()
         self._p_values: deque[float] = deque(maxlen=UNREAD_P_VALUES)
@@ -345,7 +353,7 @@ class DriftMonitor:
             return
         alarms = self._detector.update_worth(labels, worth)
         yield
-        windows = self._window.update(labels, lengths, self._detector.design_effect)
+        windows = self._window.update(labels, lengths, self._read_with)
         self._p_values.extend(one.test.p_value for one in windows)
         for alarm in alarms:
             self._events.alarm(
@@ -354,28 +362,42 @@ class DriftMonitor:
                 onset=self._clock.time_of(alarm.prediction - alarm.age),
                 window=self._window.newest,
             )
+        n = self._detector.predictions
         if not self._detector.active:
-            self._events.ended(self._clock.time_of(self._detector.predictions))
+            self._events.ended(self._clock.time_of(n))
+        if not self._calls.lengths and n >= self._read_anew:
+            # The last digits of its sums depend on where they were cut.
+            self._read_with = float(np.float32(self._detector.design_effect))
+            self._read_anew = n + min(n, READ_ANEW_AT_LEAST)
 
     def _next_calls(self, most: int) -> Calls:
-        """Take whole calls out of the buffer, of about so many labels."""
+        """Take whole calls out of the buffer, of about so many labels.
+
+        They end with the call after which windows are read anew, or a baseline is learnt.
+        """
         calls: list[Labels] = []
         marks: list[tuple[int, float]] = []
-        labels = 0
+        taken = 0
+        left, to_learn = most, self._first if self.baseline is None else None
+        if to_learn is not None:
+            left = min(most, to_learn - int(self._counts.sum()))
+        elif self._detector is not None:
+            left = min(most, self._read_anew - self._detector.predictions)
         for entry in itertools.islice(_taken(self._buffer), CALLS_AT_ONCE):
             if isinstance(entry, float | int):
-                marks.append((labels, entry))
+                marks.append((taken, entry))
                 continue
-            call = self._first_of_units(*entry) if isinstance(entry, tuple) else entry
-            calls.append(call)
-            labels += len(calls[-1])
-            if labels >= most:
+            labels, keys = entry if isinstance(entry, tuple) else (entry, None)
+            calls.append(labels if keys is None else self._first_of_units(labels, keys))
+            taken += len(calls[-1])
+            left -= len(calls[-1] if to_learn is None else labels)
+            if left <= 0:
                 break
         lengths = [len(call) for call in calls]
         known = self._known(np.concatenate([NOTHING, *calls]))
         learnt = 0
-        if self._first is not None and self.baseline is None:
-            learnt = self._learn(known, self._first)
+        if to_learn is not None:
+            learnt = self._learn(known, to_learn)
             known, lengths = known[learnt:], _without_first(learnt, lengths)
         if self._detector is None:
             return Calls(known, np.ones(len(known)), lengths)

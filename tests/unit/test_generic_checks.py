@@ -71,11 +71,6 @@ def read_detector(one: SequentialDetector) -> Any:
     return [getattr(one, name) for name in asked], one.alarms, one.explanation(), one.state()
 
 
-def read_monitor(one: DriftMonitor) -> Any:
-    # How long a window is depends on the design effect when the buffer is worked off.
-    return dataclasses.replace(one.snapshot(), window=None)
-
-
 def copied_arrays(one: Any) -> dict[str, np.ndarray]:
     """Give what it remembers; the arrays are its own, for the detector to restore."""
     return {name: values.copy() for name, values in one.arrays().items()}
@@ -123,18 +118,18 @@ SUBJECTS = {
     "DriftMonitor": Subject(
         lambda: DriftMonitor(BASELINE),
         DriftMonitor.update,
-        read_monitor,
+        DriftMonitor.snapshot,
         by_call=True,
     ),
     "DriftMonitor, learning": Subject(
         lambda: DriftMonitor(None, classes="abcdef", first=700),
-        *(DriftMonitor.update, read_monitor),
+        *(DriftMonitor.update, DriftMonitor.snapshot),
         by_call=True,
     ),
     "DriftMonitor, counting": Subject(
         lambda: DriftMonitor(None, classes="abcdef"),
         DriftMonitor.update,
-        read_monitor,
+        DriftMonitor.snapshot,
     ),
     "LiveDesignEffect": Subject(
         lambda: LiveDesignEffect(BASELINE.proportions),

@@ -299,3 +299,39 @@ def test_a_copy_under_threads_is_of_one_moment():
     for one in copies:
         assert len(set(one.snapshot().counts[:3].tolist())) == 1
     assert copies[-1].snapshot().predictions == monitor.snapshot().predictions == 6_000
+
+
+def dependent_calls(random: np.random.Generator) -> list[np.ndarray]:
+    """Give calls of several lengths, a call of which is mostly of one class."""
+    sizes = random.choice([1, 7, 40, 700], size=400, p=[0.5, 0.3, 0.15, 0.05])
+    return [
+        np.where(random.random(size) < 0.4, random.integers(6), random.integers(0, 6, size))
+        for size in sizes.tolist()
+    ]
+
+
+@pytest.mark.parametrize("first", [None, 3_000])
+@pytest.mark.parametrize("keyed", [False, True])
+def test_windows_do_not_depend_on_when_the_buffer_is_worked_off(first, keyed):
+    """A window was as long as the design effect said at the end of what was worked off."""
+    random = np.random.default_rng(11)
+    calls = dependent_calls(random)
+    keys = [random.integers(0, 20_000, len(call)) if keyed else None for call in calls]
+    found = []
+    for work_off in (
+        lambda one, number: None,
+        lambda one, number: one.snapshot(),
+        lambda one, number: list(one.works(37)) if number % 3 == 0 else None,
+        lambda one, number: one.snapshot() if number % 50 == 0 else None,
+    ):
+        monitor = DriftMonitor(
+            None if first else Baseline.uniform(6), classes="abcdef", first=first
+        )
+        for number, (call, of_units) in enumerate(zip(calls, keys, strict=True)):
+            monitor.hold(call, of_units)
+            work_off(monitor, number)
+        snapshot = monitor.snapshot()
+        assert snapshot.design_effect > 1.5
+        found.append((snapshot.window.counts.tolist(), monitor.take_p_values()))
+    assert len(found[0][1]) >= 5
+    assert all(one == found[0] for one in found)
