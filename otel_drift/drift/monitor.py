@@ -35,6 +35,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from otel_drift.drift.alarm import Alarm
 from otel_drift.drift.band import DEFAULT_TOLERANCE
 from otel_drift.drift.chunks import CHUNK, as_labels
 from otel_drift.drift.events import DriftAlarm, DriftEvent, DriftEvents
@@ -352,22 +353,37 @@ class DriftMonitor:
         if self._window is None or self._detector is None or not len(labels):
             return
         alarms = self._detector.update_worth(labels, worth)
-        yield
-        windows = self._window.update(labels, lengths, self._read_with)
-        self._p_values.extend(one.test.p_value for one in windows)
+        try:
+            yield
+        finally:  # whoever gives up here will not find these labels again
+            windows = self._window.update(labels, lengths, self._read_with)
+            self._p_values.extend(one.test.p_value for one in windows)
+            self._tell(alarms, self._detector, self._window.newest)
+            self._read_windows_anew(self._detector)
+
+    def _tell(
+        self,
+        alarms: Sequence[Alarm],
+        detector: SequentialDetector,
+        window: WindowResult | None,
+    ) -> None:
+        """Make events of alarms, and of their end."""
         for alarm in alarms:
             self._events.alarm(
                 alarm,
                 time=self._clock.time_of(alarm.prediction),
                 onset=self._clock.time_of(alarm.prediction - alarm.age),
-                window=self._window.newest,
+                window=window,
             )
-        n = self._detector.predictions
-        if not self._detector.active:
-            self._events.ended(self._clock.time_of(n))
+        if not detector.active:
+            self._events.ended(self._clock.time_of(detector.predictions))
+
+    def _read_windows_anew(self, detector: SequentialDetector) -> None:
+        """Take the design effect that has been found for windows, if it is time to."""
+        n = detector.predictions
         if not self._calls.lengths and n >= self._read_anew:
             # The last digits of its sums depend on where they were cut.
-            self._read_with = float(np.float32(self._detector.design_effect))
+            self._read_with = float(np.float32(detector.design_effect))
             self._read_anew = n + min(n, READ_ANEW_AT_LEAST)
 
     def _next_calls(self, most: int) -> Calls:

@@ -335,3 +335,22 @@ def test_windows_do_not_depend_on_when_the_buffer_is_worked_off(first, keyed):
         found.append((snapshot.window.counts.tolist(), monitor.take_p_values()))
     assert len(found[0][1]) >= 5
     assert all(one == found[0] for one in found)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_who_gives_up_working_off_takes_no_labels_along(steps):
+    """Between detector and windows, the windows missed them, and alarms had no event."""
+    random = np.random.default_rng(12)
+    calls = [random.integers(0, 6 if number < 40 else 4, 100) for number in range(80)]
+    given_up, whole = DriftMonitor(Baseline.uniform(6)), DriftMonitor(Baseline.uniform(6))
+    for call in calls:
+        given_up.hold(call)
+        working = given_up.works(64)
+        for _ in range(steps):
+            next(working, None)
+        working.close()
+        whole.append(call)
+    assert given_up.snapshot().window.counts.tolist() == whole.snapshot().window.counts.tolist()
+    assert given_up.take_p_values() == whole.take_p_values()
+    assert given_up.snapshot().alarms == whole.snapshot().alarms > 0
+    assert [event.state for event in given_up.take_events()] == ["began"]
