@@ -6,9 +6,10 @@ prepared, and asks for others.
 
 >>> import numpy as np
 >>> from otel_drift.outputs.interpretation import Series
+>>> from otel_drift.outputs.series import SeriesOfModel
 >>> kept = []
 >>> prepared = {"output": Series(("cat", "dog"), frozenset({2}), True, None, kept.append)}
->>> reader = OutputReader("pets", prepared, start=None, failed=print)
+>>> reader = OutputReader("pets", SeriesOfModel(prepared, start=None), failed=print)
 >>> found = reader.read(np.array([[0.9, 0.1], [0.3, 0.7]]))
 >>> found.rows, [labels.tolist() for _, labels in found.now]
 (2, [[0, 1]])
@@ -17,7 +18,6 @@ prepared, and asks for others.
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -30,10 +30,10 @@ from otel_drift.outputs.decision import Argmax, Decision, Labels
 from otel_drift.outputs.interpretation import (
     Interpretation,
     Series,
-    expected_series,
     interpretation_of,
     undecidable,
 )
+from otel_drift.outputs.series import SeriesOfModel
 from otel_drift.outputs.structure import leaves, parts
 from otel_drift.outputs.usual import LabelsOf, argmax_of
 
@@ -120,10 +120,8 @@ class OutputReader:
     ----------
     model_name
         For messages.
-    prepared
-        The series that have a baseline, by name.
-    start
-        Prepares another series, given its name and number of classes.
+    series
+        That its outputs go to.
     failed
         Counts what cannot be read.
     decision
@@ -137,8 +135,7 @@ class OutputReader:
     def __init__(
         self,
         model_name: str,
-        prepared: Mapping[str, Series],
-        start: Callable[[str, int], Series] | None,
+        series: SeriesOfModel,
         failed: Failed,
         *,
         decision: Decision | None = None,
@@ -146,8 +143,7 @@ class OutputReader:
         learning: bool = False,
     ) -> None:
         self._model_name = model_name
-        self._prepared = dict(prepared)
-        self._start = start
+        self._series = series
         self._failed = failed
         self._decision = decision
         self._function = function
@@ -157,17 +153,10 @@ class OutputReader:
         self._learning = learning
         self._known: dict[str, KnownOutput | None] = {}
         """By output name; None where it is settled that it is not read."""
-        self._counted: dict[str, int] = {}
-        """Classes of each series that an output goes to; 0 where it is one with a baseline."""
         self.usual: dict[type[Any], LabelsOf] = {}
         """What makes labels of the only output, by the type of its arrays. Where it gives None, or
         there is none, `read` tells more."""
         self._said_traced = False
-        self.reset()
-
-    def reset(self) -> None:
-        """Make the lock anew in the child of a fork."""
-        self._lock = threading.Lock()
 
     def read(self, y: Any, model: Any = None) -> Found | None:
         """Read what a call returned; None if it was no prediction but a tracing of the model.
@@ -246,10 +235,10 @@ class OutputReader:
 
     def _settle(self, output: str, values: NDArray[Any], model: Any, only: bool) -> None:
         """Settle how an output is to be read; not by an array that does not tell."""
-        with self._lock:
+        with self._series.settling:
             if output in self._known:
                 return
-            expected = expected_series(output, only, self._prepared)
+            expected = self._series.expected(output, only)
             if values.dtype.kind in "OUS":  # class names, which stand for labels
                 values = np.zeros(values.shape, dtype=np.int64)
             activation = None
@@ -279,12 +268,10 @@ class OutputReader:
             )
             return []
         if expected and reading.problem is None:
-            self._counted.update(dict.fromkeys(expected, 0))
+            self._series.take(expected)
             return list(expected.values())
         if reading.problem is not None:
-            for name in expected:  # it is counted without: no other output is tested by it
-                if name not in self._counted:
-                    self._prepared.pop(name, None)
+            self._series.leave(expected)
             what = (
                 f"{self._model_name}: output {output!r}: {reading.problem}: counting classes only"
             )
@@ -296,16 +283,8 @@ class OutputReader:
                 "with OTEL_PYTHON_KERAS_BASELINE",
                 *(self._model_name, output),
             )
-        if reading.classes == 0 or self._start is None:
-            return []  # labels without the names of their classes
-        names = [self._free(name, reading.classes) for name in reading.series]
-        return [self._start(name, reading.classes) for name in names]
-
-    def _free(self, name: str, classes: int) -> str:
-        """Give a name under which nothing else is counted than so many classes."""
-        if self._counted.setdefault(name, classes) == classes:
-            return name
-        return f"{name} ({classes} classes)"
+        started = [self._series.started(name, reading.classes) for name in reading.series]
+        return [one for one in started if one is not None]
 
     def _rows_of(self, y: Any) -> int:
         """Count the rows of the first array; what has no shape has none."""

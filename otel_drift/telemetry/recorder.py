@@ -39,6 +39,7 @@ from otel_drift.outputs.arrays import Later
 from otel_drift.outputs.decision import Labels
 from otel_drift.outputs.interpretation import Series
 from otel_drift.outputs.reader import Found, KnownOutput, OutputReader
+from otel_drift.outputs.series import SeriesOfModel
 from otel_drift.telemetry.backlog import BACKLOG
 from otel_drift.telemetry.drift_function import DriftFunction
 from otel_drift.telemetry.failures import Failures
@@ -135,12 +136,12 @@ class ModelRecorder:
             output: self._monitor(one) for output, one in configuration.baselines.items()
         }
         prepared = {output: _series(monitor) for output, monitor in self._monitors.items()}
+        self._series = SeriesOfModel(prepared, self._start_series)
         # What is handed over may be labels where the model returns scores: each is read in its way.
         self.reader, self._handed_over = (
             OutputReader(
                 name,
-                prepared,
-                self._start_series,
+                self._series,
                 self.failed,
                 decision=options.decision,
                 function=function,
@@ -325,8 +326,7 @@ class ModelRecorder:
         """Start at 0 in the child of a fork: what was counted belongs to the parent."""
         self.undecided, self.newest, self.late = Undecided(), None, LateOutputs()
         self._lock = threading.Lock()
-        self.reader.reset()
-        self._handed_over.reset()
+        self._series.reset()
         self._earlier.clear()
         for method in self.samples:
             self.samples[method] = 0

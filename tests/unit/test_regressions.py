@@ -392,3 +392,22 @@ def test_a_handler_that_raises_does_not_reach_the_user(collected, monkeypatch):
         finally:
             logger.removeHandler(handler)
         assert collected.values("keras.instrumentation.errors", "error.type")["output"] == 1
+
+
+@pytest.mark.parametrize("baseline", [Baseline.uniform(3), None], ids=["a baseline", "none"])
+@pytest.mark.parametrize("first", ["returned", "handed over"])
+def test_what_is_returned_and_what_is_handed_over_take_no_series_from_each_other(
+    collected, baseline, first
+):
+    """Each replaced what the other had counted, if it had another number of classes."""
+    recorder = watched(collected, baseline)
+    recorder.serve(["call"])
+    assert recorder.comes_alive()
+    if first == "handed over":
+        recorder.record(rows_of(2, 2))
+    for _ in range(2):
+        recorder.methods["call"].returned(rows_of(11), 0.1)
+        recorder.record(rows_of(2, 2))
+    found = counted_by_output(collected)
+    handed_over = 6 if first == "handed over" else 4
+    assert sorted(found.values()) == [handed_over, 22]
