@@ -1,6 +1,6 @@
 """What watching costs in memory: over many predictions, for each output, and after many models.
 
-    python benchmarks/memory.py            # five minutes; writes results/memory.md
+    python benchmarks/memory.py            # half an hour; writes results/memory.md
 
 - *Over predictions*: a real Keras model predicts ten million rows in calls of 1,024, watched, with
   metrics collected after each million. Given are the process's resident memory and what Python has
