@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import yaml
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
@@ -38,9 +37,8 @@ from tests.grafana.board import choices, filled_in, load, panels
 from tests.grafana.prometheus_server import (
     BIN,
     ROOT,
-    Ports,
     Prometheus,
-    running,
+    prometheus_alone,
 )
 
 MODELS, CLASSES = 200, 10
@@ -96,22 +94,13 @@ def main() -> int:
 @contextmanager
 def prometheus(folder: Path) -> Iterator[Prometheus]:
     """Run a Prometheus with the project's rules that takes OTLP."""
-    port = Ports.free().prometheus
     configuration = {
         "global": {"evaluation_interval": "15s"},
         "rule_files": [str(ROOT / "prometheus/rules/*.yml")],
         "otlp": {"promote_resource_attributes": []},
     }
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
-    command = [
-        BIN / "prometheus",
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        f"--storage.tsdb.path={folder / 'data'}",
-        "--web.enable-otlp-receiver",
-    ]
-    with running(command, folder / "log", ready_at=f"http://127.0.0.1:{port}/-/ready"):
-        yield Prometheus(f"http://127.0.0.1:{port}")
+    with prometheus_alone(folder, configuration, "--web.enable-otlp-receiver") as url:
+        yield Prometheus(url)
 
 
 def export_all(server: Prometheus) -> None:

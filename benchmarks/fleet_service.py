@@ -26,14 +26,14 @@ from pathlib import Path
 
 import numpy as np
 
-from examples.demo.stack import BIN, Ports
+from examples.demo.stack import BIN
 from otel_drift import Baseline
 from otel_drift.fleet.fleet import Fleet
 from otel_drift.fleet.prometheus_api import PrometheusApi
 from otel_drift.fleet.reference import exported_reference
 from otel_drift.fleet.service import Service
 from otel_drift.fleet.state import StateFile
-from tests.grafana.prometheus_server import running
+from tests.grafana.prometheus_server import prometheus_alone
 
 RESULTS = Path(__file__).parent / "results" / "fleet_service.md"
 TICK, SAMPLES, PER_SECOND = 15.0, 34, 10
@@ -103,16 +103,7 @@ def measured(models: int, replicas: int) -> dict[str, float]:
             file.writelines(f"{line}\n" for line in lines(models, replicas, begin))
         write = [BIN / "promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
         subprocess.run([*write, folder / "history.txt", folder / "data"], check=True)
-        (folder / "prometheus.yml").write_text("{}")
-        port = Ports.free().prometheus
-        command = [
-            BIN / "prometheus",
-            f"--config.file={folder / 'prometheus.yml'}",
-            f"--web.listen-address=127.0.0.1:{port}",
-            f"--storage.tsdb.path={folder / 'data'}",
-        ]
-        url = f"http://127.0.0.1:{port}"
-        with running(command, folder / "log", ready_at=f"{url}/-/ready"):
+        with prometheus_alone(folder) as url:
             alone = [sys.executable, __file__, "--read", url, str(begin), str(folder)]
             done = subprocess.run(alone, check=True, capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])

@@ -147,7 +147,6 @@ def after_models(thousands: int) -> Iterator[str]:
             gc.collect()
             points_of(reader)
         if number % 1_000 == 0:
-            points_of(reader)
             series = points_of(reader)
             resident, allocated = now()
             recorders = sum(isinstance(one, ModelRecorder) for one in gc.get_objects())

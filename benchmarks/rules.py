@@ -25,10 +25,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
-import yaml
-
-from examples.demo.stack import BIN, ROOT, Ports
-from tests.grafana.prometheus_server import Prometheus, running
+from tests.grafana.prometheus_server import ROOT, Prometheus, prometheus_alone
 
 SECONDS = 5
 """Between scrapes and between evaluations."""
@@ -132,7 +129,6 @@ def scraping(shape: Shape, folder: Path) -> Iterator[Prometheus]:
     page = ThreadingHTTPServer(("127.0.0.1", 0), Page)
     thread = threading.Thread(target=page.serve_forever, daemon=True)
     thread.start()
-    port = Ports.free().prometheus
     every = f"{SECONDS}s"
     target = {"targets": [f"127.0.0.1:{page.server_address[1]}"]}
     configuration = {
@@ -144,16 +140,8 @@ def scraping(shape: Shape, folder: Path) -> Iterator[Prometheus]:
         "rule_files": [str(ROOT / "prometheus/rules/*.yml")],
         "scrape_configs": [{"job_name": "fleet", "static_configs": [target]}],
     }
-    (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
-    command = [
-        BIN / "prometheus",
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        f"--storage.tsdb.path={folder / 'data'}",
-    ]
-    url = f"http://127.0.0.1:{port}"
     try:
-        with running(command, folder / "log", ready_at=f"{url}/-/ready"):
+        with prometheus_alone(folder, configuration) as url:
             yield Prometheus(url)
     finally:
         page.shutdown()

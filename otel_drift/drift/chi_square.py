@@ -117,21 +117,12 @@ def pearson_of_each(
 
 
 def tails(statistics: NDArray[np.float64], degrees_of_freedom: NDArray[np.intp]) -> list[float]:
-    """Give `tail` of each."""
+    """Probability that chi-square variables exceed values (1 where there is nothing to test)."""
     if _scipy_tail is None:
         pairs = zip(statistics.tolist(), degrees_of_freedom.tolist(), strict=True)
         return [closed_form_tail(*pair) if pair[1] > 0 else 1.0 for pair in pairs]
     found = np.asarray(_scipy_tail(np.maximum(degrees_of_freedom, 1), statistics))
     return np.where(degrees_of_freedom > 0, found, 1.0).tolist()
-
-
-def tail(statistic: float, degrees_of_freedom: int) -> float:
-    """Probability that a chi-square variable exceeds a value (1 where there is nothing to test)."""
-    if degrees_of_freedom < 1:
-        return 1.0
-    if _scipy_tail is not None:
-        return float(_scipy_tail(degrees_of_freedom, statistic))
-    return closed_form_tail(statistic, degrees_of_freedom)
 
 
 def closed_form_tail(statistic: float, degrees_of_freedom: int) -> float:

@@ -423,9 +423,12 @@ class DriftMonitor:
         return Calls(known, self._detector.worth(known, lengths), lengths)
 
     def _known(self, labels: Labels) -> NDArray[np.int64]:
-        """Give indices of classes, with what is out of range put to ``invalid`` or ``other``."""
+        """Give indices of classes, with what is out of range put to ``invalid`` or ``other``.
+
+        They may be in the same memory: the labels are not needed any longer.
+        """
         k = len(self.classes)
-        known = labels.astype(np.int64)
+        known = labels.astype(np.int64, copy=False)
         if int(known.min(initial=0)) < 0 or int(known.max(initial=0)) >= k:
             known[known == OTHER] = self._other
             known[(known <= INVALID) | (known >= k)] = self._invalid

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -9,10 +10,23 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import yaml
+
 from examples.demo import prometheus, stack
 from examples.demo.stack import BIN, ROOT, Ports, Process, Programs
 
-__all__ = ["BIN", "ROOT", "Ports", "Prometheus", "Series", "Stack", "await_true", "running"]
+__all__ = [
+    "BIN",
+    "ROOT",
+    "Ports",
+    "Prometheus",
+    "Series",
+    "Stack",
+    "await_true",
+    "prometheus_alone",
+    "running",
+    "write_history",
+]
 
 SECONDS_BETWEEN_SCRAPES = 1
 SECONDS_UNTIL_A_REPLICA_IS_GONE = 5
@@ -105,6 +119,32 @@ def running(
         yield
     finally:
         process.stop()
+
+
+def write_history(folder: Path, openmetrics: str) -> None:
+    """Write samples of the past into the data that `prometheus_alone` finds in the folder."""
+    (folder / "history.txt").write_text(openmetrics)
+    write = [BIN / "promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
+    subprocess.run([*write, folder / "history.txt", folder / "data"], check=True)
+
+
+@contextmanager
+def prometheus_alone(
+    folder: Path, configuration: Mapping[str, Any] | None = None, *options: str
+) -> Iterator[str]:
+    """Run a Prometheus with nothing around it, its data in a folder; give its address."""
+    port = Ports.free().prometheus
+    (folder / "prometheus.yml").write_text(yaml.safe_dump(dict(configuration or {})))
+    command = [
+        BIN / "prometheus",
+        f"--config.file={folder / 'prometheus.yml'}",
+        f"--web.listen-address=127.0.0.1:{port}",
+        f"--storage.tsdb.path={folder / 'data'}",
+        *options,
+    ]
+    url = f"http://127.0.0.1:{port}"
+    with running(command, folder / "log", ready_at=f"{url}/-/ready"):
+        yield url
 
 
 def await_true(condition: Callable[[], bool], what: str, seconds: float) -> None:

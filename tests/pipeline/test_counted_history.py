@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +16,7 @@ from otel_drift.baselines.counted_history import counted_history
 from otel_drift.cli import main
 from otel_drift.drift.calibration import calibrate
 from otel_drift.drift.sequential import SequentialDetector
-from tests.grafana.prometheus_server import BIN, Ports, running
+from tests.grafana.prometheus_server import prometheus_alone, write_history
 
 SCRAPE, MINUTES, CALL = 30, 1_000, 64
 CALLS = 15
@@ -64,21 +63,10 @@ def counted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Counted]:
     text += lines("digits", "b", born, begin + SCRAPE * BORN_AT)
     text += lines("pets", "a", np.cumsum(first, axis=0)[:, :1], begin)
     text.append("# EOF\n")
-    (folder / "history.txt").write_text("\n".join(text))
-    write = [BIN / "promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
-    subprocess.run([*write, folder / "history.txt", folder / "data"], check=True)
-    (folder / "prometheus.yml").write_text("{}")
-    port = Ports.free().prometheus
-    command = [
-        BIN / "prometheus",
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        f"--storage.tsdb.path={folder / 'data'}",
-    ]
-    url = f"http://127.0.0.1:{port}"
+    write_history(folder, "\n".join(text))
     # What a replica held when it was first seen is nobody's.
     truth = first[1:].sum(axis=0) + second[BORN_AT + 1 :].sum(axis=0)
-    with running(command, folder / "log", ready_at=f"{url}/-/ready"):
+    with prometheus_alone(folder) as url:
         yield Counted(url, end, truth)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ import pytest
 from examples.demo.stack import Ports, Programs, Stack
 from otel_drift.cli import main
 from otel_drift.doctor.endpoint import look_at_endpoint
-from tests.grafana.prometheus_server import BIN, running
+from tests.grafana.prometheus_server import prometheus_alone, write_history
 
 pytestmark = pytest.mark.pipeline
 
@@ -104,19 +103,9 @@ def test_series_that_come_and_go_and_such_as_have_ended_are_told(
         for at in reversed(there)
     ]
     history = ["# TYPE keras_predict_samples counter", *lines, "# EOF", ""]
-    (tmp_path / "history.txt").write_text("\n".join(history))
-    (tmp_path / "prometheus.yml").write_text("{}")
-    write = [BIN / "promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
-    subprocess.run([*write, tmp_path / "history.txt", tmp_path / "data"], check=True)
-    url = f"127.0.0.1:{Ports.free().prometheus}"
-    command = [
-        programs.prometheus,
-        f"--config.file={tmp_path / 'prometheus.yml'}",
-        f"--web.listen-address={url}",
-        f"--storage.tsdb.path={tmp_path / 'data'}",
-    ]
-    with running(command, tmp_path / "log", ready_at=f"http://{url}/-/ready"):
-        assert main(["doctor", "--prometheus", f"http://{url}", "--json"]) == 1
+    write_history(tmp_path, "\n".join(history))
+    with prometheus_alone(tmp_path) as url:
+        assert main(["doctor", "--prometheus", url, "--json"]) == 1
     told = json.loads(capsys.readouterr().out)
     ages = {one["what"].split("'")[1]: one for one in told if one["subject"] == "age"}
     states = {name: one["state"] for name, one in ages.items()}

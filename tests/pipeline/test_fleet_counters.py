@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import subprocess
 import time
 from collections.abc import Iterator
 
@@ -23,7 +22,7 @@ from otel_drift.fleet.prometheus_api import PrometheusApi
 from otel_drift.fleet.reference import exported_reference
 from otel_drift.fleet.service import Service
 from otel_drift.fleet.state import StateFile
-from tests.grafana.prometheus_server import BIN, Ports, running
+from tests.grafana.prometheus_server import prometheus_alone, write_history
 
 SCRAPE, SCRAPES, TICK, PHASE = 5, 360, 15.0, 3.2
 """Half an hour; scrapes are not at ticks."""
@@ -146,19 +145,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, Hist
     for name, lines in history.lines.items():
         kind = "counter" if name.endswith("_total") else "gauge"
         text += [f"# TYPE {name.removesuffix('_total')} {kind}", *lines]
-    (folder / "history.txt").write_text("\n".join([*text, "# EOF\n"]))
-    write = [BIN / "promtool", "tsdb", "create-blocks-from", "openmetrics", "--quiet"]
-    subprocess.run([*write, folder / "history.txt", folder / "data"], check=True)
-    (folder / "prometheus.yml").write_text("{}")
-    port = Ports.free().prometheus
-    command = [
-        BIN / "prometheus",
-        f"--config.file={folder / 'prometheus.yml'}",
-        f"--web.listen-address=127.0.0.1:{port}",
-        f"--storage.tsdb.path={folder / 'data'}",
-    ]
-    url = f"http://127.0.0.1:{port}"
-    with running(command, folder / "log", ready_at=f"{url}/-/ready"):
+    write_history(folder, "\n".join([*text, "# EOF\n"]))
+    with prometheus_alone(folder) as url:
         yield url, history
 
 
