@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 import math
 import urllib.error
 import urllib.parse
@@ -23,6 +24,8 @@ from typing import Any, NamedTuple, cast
 
 from opentelemetry.util.re import parse_env_headers
 
+logger = logging.getLogger(__name__)
+
 HEADERS = "OTEL_DRIFT_PROMETHEUS_HEADERS"
 """Environment variable: ``name=value,...``, values percent-encoded, as in
 ``OTEL_EXPORTER_OTLP_HEADERS``."""
@@ -31,6 +34,8 @@ LONGEST_ANSWER = 256 * 2**20
 """Bytes: a million series."""
 SHOWN = 200
 """Characters of a server's own words in an error."""
+SHORTEST_SECRET = 4
+"""Characters from which on what is sent is not shown where a server repeats it."""
 
 
 class Sample(NamedTuple):
@@ -90,15 +95,23 @@ class PrometheusApi:
     def __init__(
         self, url: str, headers: Mapping[str, str] | None = None, timeout: float = TIMEOUT_SECONDS
     ) -> None:
-        parts = urllib.parse.urlsplit(url)
+        shown = url.rpartition("@")[2]
+        try:
+            parts = urllib.parse.urlsplit(url)
+        except ValueError:  # it may quote the password
+            raise ValueError(f"{shown!r}: is no address of a server") from None
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            shown = url if "@" not in url else url.rpartition("@")[2]
             raise ValueError(f"{shown!r}: must begin with http:// or https://")
         self._headers = dict(headers or {})
         if parts.username is not None:
             user, password = map(urllib.parse.unquote, (parts.username, parts.password or ""))
             token = base64.b64encode(f"{user}:{password}".encode()).decode()
             self._headers.setdefault("authorization", f"Basic {token}")
+        else:
+            password = ""
+        sent = [password, *(part for one in self._headers.values() for part in (one, *one.split()))]
+        # The longest first, since one may be a part of another.
+        self._secrets = sorted((one for one in sent if len(one) >= SHORTEST_SECRET), key=len)[::-1]
         host = parts.netloc.rpartition("@")[2]
         self.url = f"{parts.scheme}://{host}{parts.path.rstrip('/')}"
         self.timeout = timeout
@@ -148,7 +161,7 @@ class PrometheusApi:
                 self._compare_clocks(answer.headers.get("Date"))
                 content = answer.read(LONGEST_ANSWER + 1)
         except urllib.error.HTTPError as error:
-            said = " ".join(error.read(10_000).decode(errors="replace").split())[:SHOWN]
+            said = self._words(error.read(10_000))
             status = str(error.code)
             raise PrometheusError(f"{self.url}: {status} {error.reason}: {said}", status) from None
         except (OSError, HTTPException, ValueError) as error:
@@ -171,9 +184,16 @@ class PrometheusApi:
             raise self._nonsense(content) from None
 
     def _nonsense(self, content: bytes) -> PrometheusError:
-        said = " ".join(content[:SHOWN].decode(errors="replace").split())
+        said = self._words(content)
         what = f"{self.url}: this is not an answer of the API of Prometheus: {said!r}"
         return PrometheusError(what, "nonsense")
+
+    def _words(self, content: bytes) -> str:
+        """Give the beginning of a server's own words, without what it repeats of what is sent."""
+        said = content[:10_000].decode(errors="replace")
+        for secret in self._secrets:  # before it is cut: half a secret is one too
+            said = said.replace(secret, "...")
+        return " ".join(said.split())[:SHOWN]
 
     def _compare_clocks(self, date: str | None) -> None:
         try:
@@ -183,8 +203,25 @@ class PrometheusApi:
 
 
 def headers_of(text: str) -> dict[str, str]:
-    """Read headers as OpenTelemetry's exporters do; names become lower case."""
-    return dict(parse_env_headers(text, liberal=True))
+    """Read headers as OpenTelemetry's exporters do; names become lower case.
+
+    What is no header is left out, with a warning that does not show it, as OpenTelemetry's would.
+    """
+    left_out: list[logging.LogRecord] = []
+
+    def keep_back(record: logging.LogRecord) -> bool:
+        left_out.append(record)
+        return False
+
+    theirs = logging.getLogger(parse_env_headers.__module__)
+    theirs.addFilter(keep_back)
+    try:
+        headers = dict(parse_env_headers(text, liberal=True))
+    finally:
+        theirs.removeFilter(keep_back)
+    if left_out:
+        logger.warning("%s: %d of its headers left out: not name=value", HEADERS, len(left_out))
+    return headers
 
 
 def _sample(value: Any) -> Sample:

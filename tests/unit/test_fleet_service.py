@@ -188,6 +188,42 @@ def test_who_asks_is_sent_and_never_shown_or_passed_on(server, monkeypatch, caps
         thread.join()
 
 
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("before", [0, 190])
+def test_what_a_server_repeats_of_who_asks_is_not_shown(server, status, before):
+    def reply(*_: Any) -> Reply:
+        return status, b"x" * before + json.dumps(server.headers[-1]).encode()
+
+    server.reply = reply
+    url = f"http://me:PASSWORD@127.0.0.1:{server.server_port}"
+    for api in (
+        PrometheusApi(url),
+        PrometheusApi(server.url, {"authorization": "Bearer TOKEN-TOKEN"}),
+        PrometheusApi(server.url, {"x-key": "TOKEN-TOKEN"}),
+    ):
+        with pytest.raises(PrometheusError) as raised:
+            api.query("up", 0.0)
+        said = str(raised.value)
+        encoded = base64.b64encode(b"me:PASSWORD").decode()
+        assert not any(one in said for one in ("PASSWORD", "TOKEN", encoded, encoded[:6])), said
+
+
+def test_what_is_no_header_is_said_without_showing_it(monkeypatch, capsys, caplog, server):
+    server.reply = lambda *_: (403, b"no")
+    monkeypatch.setenv("OTEL_DRIFT_PROMETHEUS_HEADERS", "Bearer SECRET,X-Scope-OrgID=shop")
+    assert main(["fleet", "--prometheus", server.url, "--once"]) == 2
+    assert server.headers[0]["x-scope-orgid"] == "shop"
+    assert "OTEL_DRIFT_PROMETHEUS_HEADERS: 1 of its headers left out" in caplog.text
+    said = capsys.readouterr()
+    assert "SECRET" not in said.err + said.out + caplog.text
+
+
+def test_a_host_that_is_none_is_said_without_the_password():
+    with pytest.raises(ValueError, match="is no address of a server") as raised:
+        PrometheusApi("http://me:SECRET\N{ACCOUNT OF}@host")
+    assert "SECRET" not in str(raised.value)
+
+
 def test_nothing_is_invented_or_lost_while_nobody_answers(server):
     fleet = Fleet()
     service = Service(PrometheusApi(server.url), fleet)
